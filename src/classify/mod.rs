@@ -1,0 +1,1 @@
+//! Transforms, classifiers, metrics, the few-label sweep.

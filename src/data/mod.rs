@@ -1,0 +1,5 @@
+//! Images, labels, splits and augmentation.
+
+mod views;
+
+pub use views::Views;

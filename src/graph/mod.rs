@@ -1,0 +1,1 @@
+//! Nodes, ports, keys.

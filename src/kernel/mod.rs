@@ -1,0 +1,1 @@
+//! CPU kernels, forward and backward.

@@ -1,0 +1,2 @@
+//! The `flow` program.
+fn main() {}

@@ -1,0 +1,1 @@
+//! XCiT, projection head, checkpoints.

@@ -1,0 +1,1 @@
+//! RON text to a graph, every mistake at once.

@@ -1,0 +1,5 @@
+//! The contract between the two wings.
+
+mod monitor;
+
+pub use monitor::{Monitor, Silent};

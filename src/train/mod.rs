@@ -1,0 +1,1 @@
+//! DINO, supervised training, linear probe.
