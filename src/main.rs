@@ -1,2 +1,7 @@
-//! The `flow` program.
-fn main() {}
+//! The `flow` program: see `flow::cli`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    flow::cli::main()
+}

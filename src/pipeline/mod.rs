@@ -1,1 +1,9 @@
 //! RON text to a graph, every mistake at once.
+
+mod edit;
+mod outline;
+mod read;
+mod values;
+
+pub use edit::{Setting, apply};
+pub use read::{Pipeline, read};

@@ -1,5 +1,9 @@
 //! The contract between the two wings.
 
+mod contract;
+mod io;
 mod monitor;
 
+pub use contract::{Complaint, Input, Kind, Output, Source, Stage};
+pub use io::{Ancestor, Device, FileSet, Io, Library};
 pub use monitor::{Monitor, Silent};

@@ -1,1 +1,5 @@
-//! One file per node kind.
+//! One file per node kind: parameters, ports, run.
+
+mod step;
+
+pub use step::Step;

@@ -1,1 +1,14 @@
-//! Content-addressed artefacts and their entries.
+//! Content-addressed artefacts, the entries that name them, and the digests of the files outside.
+
+mod entry;
+mod folder;
+mod history;
+mod lock;
+mod object;
+mod watch;
+
+pub use entry::{Entry, Provenance, Stored};
+pub use folder::{Store, atomically};
+pub use history::{History, NodeRecord, RunRecord};
+pub use lock::KeyLock;
+pub use watch::{Snapshot, Watch};

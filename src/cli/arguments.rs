@@ -1,0 +1,172 @@
+//! The command line: help, man page and completions come from these definitions.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use super::exit::Stop;
+use crate::pipeline::Setting;
+use crate::stage::Device;
+
+/// Declarative, cached pipelines for label-efficient medical image classification.
+///
+/// A pipeline is a RON file that describes a graph of nodes. Every node's result is kept under a hash of what decides it,
+/// so only what changed runs again.
+#[derive(Parser)]
+#[command(name = "flow", version, max_term_width = 120)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Bring nodes up to date: run what changed, reuse the rest
+    Run(RunArguments),
+    /// Say what would run and why; run nothing
+    Plan(PlanArguments),
+    /// Show a node's key, component by component, against its last run
+    Why(WhyArguments),
+    /// Read and type-check a pipeline; touch no data
+    Check(PipelineArguments),
+    /// Print the graph
+    Graph(GraphArguments),
+}
+
+/// Which pipeline, and what to change in it.
+#[derive(Args)]
+pub(super) struct PipelineArguments {
+    /// The pipeline file (RON)
+    pub pipeline: PathBuf,
+    /// Change a parameter for this call: NODE.PARAMETER=VALUE in RON, or seed=N
+    #[arg(long, value_name = "NODE.PATH=RON")]
+    pub set: Vec<Setting>,
+}
+
+/// Where results are kept.
+#[derive(Args)]
+pub(super) struct CacheArguments {
+    /// The folder that keeps results
+    #[arg(long, value_name = "DIR", env = "FLOW_CACHE", default_value = "cache")]
+    pub cache: PathBuf,
+    /// What `$FLOW_DATA` in a pipeline's paths stands for
+    #[arg(long, value_name = "DIR", env = "FLOW_DATA", hide = true)]
+    pub data: Option<PathBuf>,
+}
+
+#[derive(Args)]
+pub(super) struct RunArguments {
+    #[command(flatten)]
+    pub pipeline: PipelineArguments,
+    /// The nodes to bring up to date [default: all]
+    #[arg(value_name = "NODE")]
+    pub nodes: Vec<String>,
+    #[command(flatten)]
+    pub cache: CacheArguments,
+    /// How many nodes may run side by side [default: the number of cores]
+    #[arg(long, short, value_name = "N")]
+    pub jobs: Option<usize>,
+    /// Run this node even if its result is known
+    #[arg(long, value_name = "NODE")]
+    pub force: Vec<String>,
+    /// After a failure, still start the nodes that do not need the failed one; `false` starts nothing more
+    #[arg(long, value_name = "BOOL", num_args = 0..=1, default_value_t = true, default_missing_value = "true", action = clap::ArgAction::Set)]
+    pub keep_going: bool,
+    /// Say what would run and why; run nothing
+    #[arg(long)]
+    pub dry_run: bool,
+    /// Where to compute: auto, cpu, cuda:N or metal
+    #[arg(long, default_value = "auto", value_parser = device)]
+    pub device: Device,
+    /// Write one JSON object per event to a file, or to standard output with `-`
+    #[arg(long, value_name = "FILE|-")]
+    pub events: Option<String>,
+    /// Say nothing but errors
+    #[arg(long, short)]
+    pub quiet: bool,
+}
+
+#[derive(Args)]
+pub(super) struct PlanArguments {
+    #[command(flatten)]
+    pub pipeline: PipelineArguments,
+    /// The nodes to bring up to date [default: all]
+    #[arg(value_name = "NODE")]
+    pub nodes: Vec<String>,
+    #[command(flatten)]
+    pub cache: CacheArguments,
+    /// Plan as if this node's result were not known
+    #[arg(long, value_name = "NODE")]
+    pub force: Vec<String>,
+}
+
+#[derive(Args)]
+pub(super) struct WhyArguments {
+    #[command(flatten)]
+    pub pipeline: PipelineArguments,
+    /// The node to explain
+    pub node: String,
+    #[command(flatten)]
+    pub cache: CacheArguments,
+}
+
+#[derive(Args)]
+pub(super) struct GraphArguments {
+    #[command(flatten)]
+    pub pipeline: PipelineArguments,
+    #[arg(long, value_enum, default_value = "dot")]
+    pub format: super::graph::Format,
+}
+
+/// Reads `auto`, `cpu`, `cuda`, `cuda:1`, `metal`.
+fn device(text: &str) -> Result<Device, String> {
+    let gpu = |device: Device, built: bool, feature: &str| match built {
+        true => Ok(device),
+        false => Err(format!("this flow was built without `{feature}`: build it with `--features {feature}`")),
+    };
+    match text.split_once(':').unwrap_or((text, "0")) {
+        ("auto", _) if cfg!(feature = "cuda") => Ok(Device::Cuda(0)),
+        ("auto", _) if cfg!(feature = "metal") => Ok(Device::Metal),
+        ("auto" | "cpu", _) => Ok(Device::Cpu),
+        ("cuda", ordinal) => {
+            let ordinal = ordinal.parse().map_err(|_| format!("expected `cuda:N`, found `{text}`"))?;
+            gpu(Device::Cuda(ordinal), cfg!(feature = "cuda"), "cuda")
+        }
+        ("metal", _) => gpu(Device::Metal, cfg!(feature = "metal"), "metal"),
+        _ => Err(format!("expected `auto`, `cpu`, `cuda:N` or `metal`, found `{text}`")),
+    }
+}
+
+/// Runs the program and returns its exit code.
+pub fn main() -> ExitCode {
+    let result = match Arguments::parse().command {
+        Command::Run(arguments) => super::run::run(&arguments),
+        Command::Plan(arguments) => super::plan::plan(&arguments),
+        Command::Why(arguments) => super::why::why(&arguments),
+        Command::Check(arguments) => super::check::check(&arguments),
+        Command::Graph(arguments) => super::graph::graph(&arguments),
+    };
+    let exit = result.unwrap_or_else(|Stop { exit, words }| {
+        super::console::complain(&words);
+        exit
+    });
+    ExitCode::from(exit as u8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_definitions_are_consistent() {
+        use clap::CommandFactory;
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn devices_are_read_by_name() {
+        assert_eq!(device("cpu"), Ok(Device::Cpu));
+        assert!(device("tpu").unwrap_err().contains("expected `auto`, `cpu`, `cuda:N` or `metal`"));
+    }
+}

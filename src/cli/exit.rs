@@ -1,0 +1,42 @@
+//! Exit codes, fixed: scripts and CI rely on them.
+
+use std::fmt;
+
+use crate::diagnostic::{Failure, Mistakes};
+
+/// How the program ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    Done = 0,
+    /// A node failed.
+    Failed = 1,
+    /// The pipeline or the command line is wrong.
+    Wrong = 2,
+    Interrupted = 130,
+}
+
+/// A command's early end: the code, and what to say on stderr.
+#[derive(Debug)]
+pub struct Stop {
+    pub exit: Exit,
+    pub words: String,
+}
+
+impl Stop {
+    /// The pipeline or the command line is wrong.
+    pub fn wrong(words: impl fmt::Display) -> Self {
+        Self { exit: Exit::Wrong, words: format!("error: {words}") }
+    }
+}
+
+impl From<Mistakes> for Stop {
+    fn from(mistakes: Mistakes) -> Self {
+        Self { exit: Exit::Wrong, words: mistakes.to_string().trim_end().to_string() }
+    }
+}
+
+impl From<Failure> for Stop {
+    fn from(failure: Failure) -> Self {
+        Self { exit: Exit::Failed, words: format!("error: {failure}") }
+    }
+}

@@ -1,0 +1,34 @@
+//! What every command does first: read the pipeline, open the store.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::arguments::{CacheArguments, PipelineArguments};
+use super::exit::Stop;
+use crate::diagnostic::Source;
+use crate::engine::Places;
+use crate::pipeline::{Pipeline, apply, read};
+use crate::store::Store;
+
+/// Reads and type-checks the pipeline.
+pub(super) fn pipeline(arguments: &PipelineArguments) -> Result<Pipeline, Stop> {
+    let name = arguments.pipeline.display().to_string();
+    let text = std::fs::read_to_string(&arguments.pipeline)
+        .map_err(|error| Stop::wrong(format!("failed to read the pipeline `{name}`: {error}")))?;
+    let source = apply(Source { name, text }, &arguments.set).map_err(|said| match said.starts_with("error:") {
+        true => Stop { exit: super::exit::Exit::Wrong, words: said.trim_end().to_string() },
+        false => Stop::wrong(said),
+    })?;
+    Ok(read(source)?)
+}
+
+/// Opens the store.
+pub(super) fn store(arguments: &CacheArguments) -> Result<Arc<Store>, Stop> {
+    Ok(Arc::new(Store::open(&arguments.cache)?))
+}
+
+/// Returns where the pipeline's paths lead.
+pub(super) fn places(pipeline: &PipelineArguments, cache: &CacheArguments) -> Places {
+    let base = pipeline.pipeline.parent().unwrap_or(Path::new("")).to_path_buf();
+    Places { base, data: cache.data.clone() }
+}

@@ -1,0 +1,195 @@
+//! One node's work, on a thread of its own: lock, run in a scratch folder, store, record.
+//!
+//! Gets owned values and answers by message; knows nothing of other nodes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::Sender;
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Instant, SystemTime};
+
+use crate::diagnostic::{Context, Failure};
+use crate::digest::Digest;
+use crate::graph::{Key, NodeId};
+use crate::stage::{Ancestor, Device, FileSet, Io, Library, Monitor, Stage};
+use crate::store::{Entry, Provenance, Snapshot, Store};
+
+/// What a worker tells the one who decides.
+pub(super) enum Message {
+    Progress {
+        node: NodeId,
+        done: u64,
+        total: u64,
+        unit: &'static str,
+        values: Vec<(&'static str, f64)>,
+    },
+    Note {
+        node: NodeId,
+        line: String,
+    },
+    /// The node's entry, and whether this worker made it (or another run did meanwhile).
+    Finished {
+        node: NodeId,
+        result: Result<(Box<Entry>, bool), Failure>,
+        seconds: f64,
+    },
+}
+
+/// Everything one node's work needs.
+pub(super) struct Job {
+    pub node: NodeId,
+    pub stage: Arc<dyn Stage>,
+    pub key: Key,
+    pub forced: bool,
+    pub inputs: BTreeMap<String, PathBuf>,
+    pub sources: BTreeMap<String, FileSet>,
+    pub snapshots: Vec<Snapshot>,
+    pub seed: u64,
+    pub device: Device,
+    pub ancestors: Vec<Ancestor>,
+    pub upstream_sources: Vec<FileSet>,
+    pub store: Arc<Store>,
+    pub interrupt: Arc<AtomicBool>,
+    pub sender: Sender<Message>,
+}
+
+impl Job {
+    /// Does the work and answers, whatever happens.
+    pub fn work(self) {
+        let (node, sender) = (self.node, self.sender.clone());
+        let start = Instant::now();
+        let result = catch_unwind(AssertUnwindSafe(|| self.attempt())).unwrap_or_else(|panic| {
+            let said = panic.downcast_ref::<String>().map(String::as_str).or_else(|| panic.downcast_ref::<&str>().copied());
+            Err(Failure::new(format!("flow has a mistake of its own: {}", said.unwrap_or("a stage panicked")))
+                .help("please report it with the pipeline and this message"))
+        });
+        // Without a listener the run is over and nobody needs the answer.
+        let _ = sender.send(Message::Finished { node, result, seconds: start.elapsed().as_secs_f64() });
+    }
+
+    fn attempt(self) -> Result<(Box<Entry>, bool), Failure> {
+        let monitor: Arc<dyn Monitor> =
+            Arc::new(Messenger { node: self.node, sender: Mutex::new(self.sender.clone()), interrupt: self.interrupt.clone() });
+        let key = self.key.digest();
+        let _lock = self.store.lock(&key, &*monitor)?;
+        // Another run may have done this work while we waited for the lock.
+        if !self.forced
+            && let Some(entry) = self.store.entry(&key)
+            && self.store.damaged(&entry).is_empty()
+        {
+            return Ok((Box::new(entry), false));
+        }
+        if let Some(entry) = self.store.entry(&key) {
+            self.store.damaged(&entry).into_iter().for_each(|(_, stored)| self.store.forget_damaged(stored));
+        }
+        let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
+        let clock = Instant::now();
+        let scratch = self.store.scratch(&key)?;
+        for output in self.stage.outputs().iter().filter(|o| o.folder) {
+            std::fs::create_dir_all(scratch.path().join(output.name)).doing(|| "failed to make an output folder")?;
+        }
+        let library = Shelf { store: self.store.clone(), sets: self.upstream_sources, index: OnceLock::new() };
+        let io = Io {
+            inputs: self.inputs,
+            sources: self.sources,
+            scratch: scratch.path().to_path_buf(),
+            state: self.store.state(&key)?,
+            seed: self.seed,
+            device: self.device.clone(),
+            ancestors: self.ancestors,
+            library: Arc::new(library),
+            monitor,
+            metrics: Mutex::default(),
+        };
+        self.stage.run(&io)?;
+        if let Some(file) = self.snapshots.iter().find_map(Snapshot::first_moved) {
+            return Err(Failure::new(format!("`{file}` changed while it was being read, so nothing was recorded")).help("run again"));
+        }
+        let mut outputs = BTreeMap::new();
+        for output in self.stage.outputs() {
+            let path = io.output(output.name);
+            if !path.exists() {
+                return Err(Failure::new(format!("the stage did not write its output `{}`", output.name))
+                    .help("please report it: flow has a mistake of its own"));
+            }
+            let stored = if output.folder { self.store.take_folder(&path) } else { self.store.take_file(&path) }?;
+            outputs.insert(output.name.to_string(), stored);
+        }
+        let entry = Entry {
+            key: self.key,
+            outputs,
+            metrics: io.metrics.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner),
+            provenance: Provenance {
+                flow: env!("CARGO_PKG_VERSION").to_string(),
+                host: std::fs::read_to_string("/proc/sys/kernel/hostname").map_or("unknown".to_string(), |h| h.trim().to_string()),
+                device: format!("{:?}", self.device),
+                threads: rayon::current_num_threads(),
+                started,
+                seconds: clock.elapsed().as_secs_f64(),
+                peak_mib: peak_mib(),
+            },
+        };
+        self.store.record(&entry)?;
+        self.store.clear_state(&key);
+        Ok((Box::new(entry), true))
+    }
+}
+
+/// Returns the process's peak resident memory in MiB, 0 where the system does not tell.
+fn peak_mib() -> f64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|l| l.strip_prefix("VmHWM:"));
+    line.and_then(|l| l.trim().trim_end_matches("kB").trim().parse::<f64>().ok()).map_or(0.0, |kib| kib / 1024.0)
+}
+
+/// Finds bytes by digest: in the store, or in a file set of a node upstream.
+struct Shelf {
+    store: Arc<Store>,
+    sets: Vec<FileSet>,
+    index: OnceLock<HashMap<Digest, PathBuf>>,
+}
+
+impl Library for Shelf {
+    fn find(&self, digest: &Digest) -> Result<PathBuf, Failure> {
+        if let Some(path) = self.store.object(digest) {
+            return Ok(path);
+        }
+        let index = self.index.get_or_init(|| {
+            let place = |set: &FileSet, name: &str| if name.is_empty() { set.root.clone() } else { set.root.join(name) };
+            self.sets.iter().flat_map(|set| set.files.iter().map(|(name, digest)| (*digest, place(set, name)))).collect()
+        });
+        index.get(digest).cloned().ok_or_else(|| {
+            Failure::new(format!("no file with content {} is known", digest.short()))
+                .help("the data set changed or moved while it was being used; run again")
+        })
+    }
+}
+
+/// Carries a stage's words to the one who decides.
+struct Messenger {
+    node: NodeId,
+    sender: Mutex<Sender<Message>>,
+    interrupt: Arc<AtomicBool>,
+}
+
+impl Messenger {
+    fn send(&self, message: Message) {
+        let _ = self.sender.lock().unwrap_or_else(std::sync::PoisonError::into_inner).send(message);
+    }
+}
+
+impl Monitor for Messenger {
+    fn progress(&self, done: u64, total: u64, unit: &'static str, values: &[(&'static str, f64)]) {
+        self.send(Message::Progress { node: self.node, done, total, unit, values: values.to_vec() });
+    }
+
+    fn note(&self, line: &str) {
+        self.send(Message::Note { node: self.node, line: line.to_string() });
+    }
+
+    fn interrupted(&self) -> bool {
+        self.interrupt.load(Ordering::Relaxed)
+    }
+}

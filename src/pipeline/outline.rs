@@ -1,0 +1,376 @@
+//! The shape of a RON text: what lies where. Values themselves are read by the `ron` crate.
+//!
+//! A pipeline's mistakes are shown at their places and all at once, which needs the place of every field; serde forgets them.
+
+use crate::diagnostic::{Mistake, Span};
+
+/// A value's place and what lies inside it.
+#[derive(Clone, Debug)]
+pub struct Value {
+    pub span: Span,
+    pub shape: Shape,
+}
+
+/// What a value looks like.
+#[derive(Clone, Debug)]
+pub enum Shape {
+    /// A string, without its quotes and escapes.
+    Text(String),
+    /// A number, a character, or a bare word.
+    Atom,
+    List(Vec<Value>),
+    Map(Vec<(Value, Value)>),
+    /// `Name(a, b)` or `(a, b)`; `open` is the place just after the parenthesis.
+    Tuple {
+        name: Option<Span>,
+        open: usize,
+        items: Vec<Value>,
+    },
+    /// `Name(field: a)` or `(field: a)`.
+    Struct {
+        name: Option<Span>,
+        open: usize,
+        fields: Vec<Field>,
+    },
+}
+
+/// A field of a struct.
+#[derive(Clone, Debug)]
+pub struct Field {
+    pub name: String,
+    pub name_span: Span,
+    pub value: Value,
+}
+
+impl Value {
+    /// Returns the struct inside, looking through wrappers such as `Ingest(BoneMarrow(..))`.
+    pub fn unwrapped(&self) -> &Value {
+        match &self.shape {
+            Shape::Tuple { items, .. } if items.len() == 1 => items[0].unwrapped(),
+            _ => self,
+        }
+    }
+
+    /// Follows a path of field names and list positions as far as it exists.
+    ///
+    /// Returns the last value reached and how many parts of the path led there.
+    pub fn follow(&self, path: &[&str]) -> (&Value, usize) {
+        let Some(part) = path.first() else { return (self, 0) };
+        let inner = self.unwrapped();
+        let next = match &inner.shape {
+            Shape::Struct { fields, .. } => fields.iter().find(|f| f.name == *part).map(|f| &f.value),
+            Shape::List(items) => part.parse().ok().and_then(|i: usize| items.get(i)),
+            Shape::Map(pairs) => pairs.iter().find(|(key, _)| matches!(&key.shape, Shape::Text(t) if t == part)).map(|(_, v)| v),
+            _ => None,
+        };
+        match next {
+            Some(value) => {
+                let (last, depth) = value.follow(&path[1..]);
+                (last, depth + 1)
+            }
+            None => (inner, 0),
+        }
+    }
+
+    /// Calls `visit` on every field and list item inside, outer ones first.
+    pub fn each_part<'a>(&'a self, visit: &mut dyn FnMut(Part<'a>)) {
+        match &self.shape {
+            Shape::Text(_) | Shape::Atom => {}
+            Shape::List(items) | Shape::Tuple { items, .. } => items.iter().for_each(|item| {
+                visit(Part { name: None, span: item.span, value: item });
+                item.each_part(visit);
+            }),
+            Shape::Map(pairs) => pairs.iter().for_each(|(key, value)| {
+                visit(Part { name: None, span: Span { start: key.span.start, end: value.span.end }, value });
+                value.each_part(visit);
+            }),
+            Shape::Struct { fields, .. } => fields.iter().for_each(|field| {
+                let span = Span { start: field.name_span.start, end: field.value.span.end };
+                visit(Part { name: Some((&field.name, field.name_span)), span, value: &field.value });
+                field.value.each_part(visit);
+            }),
+        }
+    }
+
+    /// Returns the place of the name of a struct, tuple or bare word.
+    pub fn name_span(&self) -> Option<Span> {
+        match &self.shape {
+            Shape::Tuple { name, .. } | Shape::Struct { name, .. } => *name,
+            Shape::Atom => Some(self.span),
+            _ => None,
+        }
+    }
+}
+
+/// Something that can be taken out of a value whole: a field with its name, or an item of a list.
+#[derive(Clone, Copy)]
+pub struct Part<'a> {
+    pub name: Option<(&'a str, Span)>,
+    pub span: Span,
+    pub value: &'a Value,
+}
+
+/// Finds the shape of a whole text.
+pub fn outline(text: &str) -> Result<Value, Mistake> {
+    let mut reader = Reader { text, at: 0 };
+    reader.skip_blank()?;
+    while reader.rest().starts_with("#!") {
+        reader.at += reader.rest().find(']').map_or(reader.rest().len(), |i| i + 1);
+        reader.skip_blank()?;
+    }
+    let value = reader.value(0)?;
+    reader.skip_blank()?;
+    match reader.rest().is_empty() {
+        true => Ok(value),
+        false => Err(reader.unexpected("the end of the text")),
+    }
+}
+
+struct Reader<'a> {
+    text: &'a str,
+    at: usize,
+}
+
+impl Reader<'_> {
+    fn rest(&self) -> &str {
+        &self.text[self.at..]
+    }
+
+    fn peek(&self) -> Option<char> {
+        self.rest().chars().next()
+    }
+
+    fn unexpected(&self, expected: &str) -> Mistake {
+        let length = self.peek().map_or(0, char::len_utf8);
+        let found = self.peek().map_or("the end of the text".to_string(), |c| format!("`{c}`"));
+        Mistake::new(Span { start: self.at, end: self.at + length }, format!("expected {expected}, found {found}"))
+    }
+
+    fn skip_blank(&mut self) -> Result<(), Mistake> {
+        loop {
+            self.at += self.rest().len() - self.rest().trim_start().len();
+            if self.rest().starts_with("//") {
+                self.at += self.rest().find('\n').unwrap_or(self.rest().len());
+            } else if self.rest().starts_with("/*") {
+                let start = self.at;
+                let mut depth = 0;
+                loop {
+                    if self.rest().starts_with("/*") {
+                        depth += 1;
+                        self.at += 2;
+                    } else if self.rest().starts_with("*/") {
+                        depth -= 1;
+                        self.at += 2;
+                        if depth == 0 {
+                            break;
+                        }
+                    } else if let Some(c) = self.peek() {
+                        self.at += c.len_utf8();
+                    } else {
+                        return Err(Mistake::new(Span { start, end: start + 2 }, "this comment is never closed"));
+                    }
+                }
+            } else {
+                return Ok(());
+            }
+        }
+    }
+
+    fn word(&mut self) -> Option<Span> {
+        let is_word = |c: char| c.is_alphanumeric() || c == '_';
+        let length = self.rest().find(|c| !is_word(c)).unwrap_or(self.rest().len());
+        let first_is_letter = self.peek().is_some_and(|c| c.is_alphabetic() || c == '_');
+        (length > 0 && first_is_letter).then(|| {
+            let span = Span { start: self.at, end: self.at + length };
+            self.at += length;
+            span
+        })
+    }
+
+    fn value(&mut self, depth: usize) -> Result<Value, Mistake> {
+        if depth > 100 {
+            return Err(Mistake::new(Span { start: self.at, end: self.at + 1 }, "values are nested more than 100 deep"));
+        }
+        let start = self.at;
+        let shape = match self.peek() {
+            Some('"') => Shape::Text(self.text_literal()?),
+            Some('r') if self.rest()[1..].starts_with(['"', '#']) => Shape::Text(self.raw_text()?),
+            Some('[') => {
+                self.at += 1;
+                Shape::List(self.items(']', depth)?)
+            }
+            Some('{') => {
+                self.at += 1;
+                Shape::Map(self.pairs(depth)?)
+            }
+            Some('(') => self.parenthesised(None, depth)?,
+            Some('\'') => {
+                let length = self.rest()[1..].find('\'').map_or(self.rest().len(), |i| i + 2);
+                self.at += length;
+                Shape::Atom
+            }
+            _ => match self.word() {
+                Some(name) => {
+                    let after = self.at;
+                    self.skip_blank()?;
+                    if self.peek() == Some('(') {
+                        self.parenthesised(Some(name), depth)?
+                    } else {
+                        self.at = after;
+                        Shape::Atom
+                    }
+                }
+                None => {
+                    let is_number = |c: char| c.is_ascii_alphanumeric() || matches!(c, '+' | '-' | '.' | '_');
+                    let length = self.rest().find(|c| !is_number(c)).unwrap_or(self.rest().len());
+                    if length == 0 {
+                        return Err(self.unexpected("a value"));
+                    }
+                    self.at += length;
+                    Shape::Atom
+                }
+            },
+        };
+        Ok(Value { span: Span { start, end: self.at }, shape })
+    }
+
+    fn text_literal(&mut self) -> Result<String, Mistake> {
+        let start = self.at;
+        let mut out = String::new();
+        let mut letters = self.text[self.at + 1..].char_indices();
+        while let Some((i, c)) = letters.next() {
+            match c {
+                '"' => {
+                    self.at += i + 2;
+                    return Ok(out);
+                }
+                // Escapes other than quote and backslash are left to `ron`; names do not hold them.
+                '\\' => out.extend(letters.next().map(|(_, escaped)| escaped)),
+                _ => out.push(c),
+            }
+        }
+        Err(Mistake::new(Span { start, end: start + 1 }, "this text is never closed"))
+    }
+
+    fn raw_text(&mut self) -> Result<String, Mistake> {
+        let start = self.at;
+        let hashes = self.rest()[1..].chars().take_while(|c| *c == '#').count();
+        let open = self.at + 1 + hashes;
+        let end = format!("\"{}", "#".repeat(hashes));
+        let unclosed = || Mistake::new(Span { start, end: start + 1 }, "this text is never closed");
+        let body = self.text[open..].strip_prefix('"').ok_or_else(unclosed)?;
+        let length = body.find(&end).ok_or_else(unclosed)?;
+        self.at = open + 1 + length + end.len();
+        Ok(body[..length].to_string())
+    }
+
+    /// Reads items up to `close`, commas between them.
+    fn items(&mut self, close: char, depth: usize) -> Result<Vec<Value>, Mistake> {
+        let mut items = Vec::new();
+        while !self.closes(close)? {
+            items.push(self.value(depth + 1)?);
+            self.separator(close)?;
+        }
+        Ok(items)
+    }
+
+    fn pairs(&mut self, depth: usize) -> Result<Vec<(Value, Value)>, Mistake> {
+        let mut pairs = Vec::new();
+        while !self.closes('}')? {
+            let key = self.value(depth + 1)?;
+            self.colon()?;
+            pairs.push((key, self.value(depth + 1)?));
+            self.separator('}')?;
+        }
+        Ok(pairs)
+    }
+
+    fn parenthesised(&mut self, name: Option<Span>, depth: usize) -> Result<Shape, Mistake> {
+        self.at += 1;
+        let open = self.at;
+        if !self.starts_with_field()? {
+            return Ok(Shape::Tuple { name, open, items: self.items(')', depth)? });
+        }
+        let mut fields = Vec::new();
+        while !self.closes(')')? {
+            let Some(name_span) = self.word() else { return Err(self.unexpected("a parameter's name or `)`")) };
+            self.colon()?;
+            let value = self.value(depth + 1)?;
+            fields.push(Field { name: self.text[name_span.start..name_span.end].to_string(), name_span, value });
+            self.separator(')')?;
+        }
+        Ok(Shape::Struct { name, open, fields })
+    }
+
+    /// Whether what follows the parenthesis is `word :`.
+    fn starts_with_field(&mut self) -> Result<bool, Mistake> {
+        let start = self.at;
+        self.skip_blank()?;
+        let is_field = self.word().is_some() && {
+            self.skip_blank()?;
+            self.peek() == Some(':')
+        };
+        self.at = start;
+        Ok(is_field)
+    }
+
+    fn closes(&mut self, close: char) -> Result<bool, Mistake> {
+        self.skip_blank()?;
+        let closes = self.peek() == Some(close);
+        if closes {
+            self.at += 1;
+        }
+        Ok(closes)
+    }
+
+    fn colon(&mut self) -> Result<(), Mistake> {
+        self.skip_blank()?;
+        if self.peek() != Some(':') {
+            return Err(self.unexpected("`:`"));
+        }
+        self.at += 1;
+        self.skip_blank()
+    }
+
+    fn separator(&mut self, close: char) -> Result<(), Mistake> {
+        self.skip_blank()?;
+        match self.peek() {
+            Some(',') => self.at += 1,
+            Some(c) if c == close => {}
+            _ => return Err(self.unexpected(&format!("`,` or `{close}`"))),
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn places_of_fields_are_found_through_wrappers_comments_and_strings() {
+        let text = r##"Pipeline(nodes: { "a, (b": Ingest(Folder(/* ) */ root: r#"x"y"#, n: [1, -2.5])) }) // end"##;
+        let value = outline(text).unwrap();
+        let (found, depth) = value.follow(&["nodes", "a, (b", "n", "1"]);
+        assert_eq!((&text[found.span.start..found.span.end], depth), ("-2.5", 4));
+        let (root, _) = value.follow(&["nodes", "a, (b", "root"]);
+        assert!(matches!(&root.shape, Shape::Text(t) if t == "x\"y"));
+        let (_, depth) = value.follow(&["nodes", "a, (b", "missing"]);
+        assert_eq!(depth, 2);
+    }
+
+    #[test]
+    fn broken_texts_are_refused_with_what_was_expected() {
+        for (text, said) in [
+            ("P(a: 1", "expected `,` or `)`, found the end of the text"),
+            ("P(a: 1 b: 2)", "expected `,` or `)`, found `b`"),
+            ("P(a: )", "expected a value, found `)`"),
+            ("P(a: \"x)", "this text is never closed"),
+            ("P(a: 1) x", "expected the end of the text, found `x`"),
+            ("/* P()", "this comment is never closed"),
+            ("{ \"a\" 1 }", "expected `:`, found `1`"),
+        ] {
+            assert_eq!(outline(text).unwrap_err().message, said);
+        }
+    }
+}

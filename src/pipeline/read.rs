@@ -1,0 +1,194 @@
+//! A pipeline as written: names, places and stages, and the graph they make.
+
+use super::outline::{Field, Shape, Value, outline};
+use super::values;
+use crate::diagnostic::{Mistake, Mistakes, Source, Span, nearest};
+use crate::engine::Places;
+use crate::graph::{Draft, Graph, NodeId, Problem, Subject, build};
+use crate::stages::Step;
+
+/// A pipeline that was read without mistakes.
+#[derive(Debug)]
+pub struct Pipeline {
+    pub graph: Graph,
+    source: Source,
+    nodes: Vec<Written>,
+}
+
+/// A node as it stands in the text.
+#[derive(Debug)]
+struct Written {
+    name: String,
+    name_span: Span,
+    value: Value,
+}
+
+/// Reads a pipeline, or says everything that is wrong with it.
+pub fn read(source: Source) -> Result<Pipeline, Mistakes> {
+    let mut mistakes = Vec::new();
+    match read_into(&source, &mut mistakes) {
+        Some((graph, nodes)) if mistakes.is_empty() => Ok(Pipeline { graph, source, nodes }),
+        _ => Err(Mistakes::new(source, mistakes)),
+    }
+}
+
+const FIELDS: [&str; 3] = ["name", "seed", "nodes"];
+
+fn read_into(source: &Source, mistakes: &mut Vec<Mistake>) -> Option<(Graph, Vec<Written>)> {
+    let whole = outline(&source.text).map_err(|m| mistakes.push(m)).ok()?;
+    let Shape::Struct { fields, .. } = &whole.shape else {
+        mistakes.push(Mistake::new(head(&whole), "expected `Pipeline(name: \"..\", nodes: {..})`"));
+        return None;
+    };
+    doubles(&whole, source, mistakes);
+    for field in fields.iter().filter(|f| !FIELDS.contains(&f.name.as_str())) {
+        let help =
+            nearest(&field.name, FIELDS).map_or("known here: `name`, `seed`, `nodes`".to_string(), |n| format!("did you mean `{n}`?"));
+        mistakes.push(Mistake::new(field.name_span, format!("a pipeline has no field `{}`", field.name)).help(Some(help)));
+    }
+    let scalar = |name: &str| fields.iter().find(|f| f.name == name);
+    let name: String = scalar("name").and_then(|f| value_of(source, f, mistakes)).unwrap_or_default();
+    let seed: u64 = scalar("seed").and_then(|f| value_of(source, f, mistakes)).unwrap_or(1);
+    if scalar("name").is_none() {
+        let help = Some("add `name: \"..\"`: its history is kept under this name");
+        mistakes.push(Mistake::new(head(&whole), "the pipeline has no `name`").help(help));
+    }
+    let Some(nodes) = scalar("nodes") else {
+        mistakes.push(Mistake::new(head(&whole), "the pipeline has no `nodes`"));
+        return None;
+    };
+    let Shape::Map(pairs) = &nodes.value.shape else {
+        mistakes.push(Mistake::new(nodes.value.span, "expected a map `{ \"name\": Kind(..), .. }`"));
+        return None;
+    };
+    let mut written = Vec::new();
+    for (key, value) in pairs {
+        match &key.shape {
+            Shape::Text(name) if name.is_empty() || name.contains(['.', '/']) => {
+                mistakes.push(Mistake::new(key.span, format!("`{name}` cannot name a node: expected letters without `.` and `/`")));
+            }
+            Shape::Text(name) => {
+                let name_span = Span { start: key.span.start + 1, end: key.span.end - 1 };
+                written.push(Written { name: name.clone(), name_span, value: value.clone() });
+            }
+            _ => mistakes.push(Mistake::new(key.span, "expected a node's name in quotes")),
+        }
+    }
+    let (mut drafts, mut unreadable) = (Vec::new(), Vec::new());
+    for node in &written {
+        if drafts.iter().any(|d: &Draft| d.name == node.name) {
+            continue; // Said already, by `doubles`.
+        }
+        match values::read::<Step>(source, &node.value) {
+            Ok(step) => drafts.push(Draft { name: node.name.clone(), stage: step.stage() }),
+            Err(found) => {
+                mistakes.extend(found);
+                unreadable.push(node.name.clone());
+            }
+        }
+    }
+    match build(&name, seed, drafts, &unreadable) {
+        Ok(graph) => Some((graph, written)),
+        Err(problems) => {
+            mistakes.extend(problems.into_iter().map(|p| place(&written, p)));
+            None
+        }
+    }
+}
+
+fn value_of<T: serde::de::DeserializeOwned>(source: &Source, field: &Field, mistakes: &mut Vec<Mistake>) -> Option<T> {
+    values::read(source, &field.value).map_err(|found| mistakes.extend(found)).ok()
+}
+
+/// Where a message about a whole value points: its name, or its first letter.
+fn head(value: &Value) -> Span {
+    value.name_span().unwrap_or(Span { start: value.span.start, end: value.span.start + 1 })
+}
+
+/// Map keys and fields given twice: `ron` would silently keep the last of two equal keys.
+fn doubles(value: &Value, source: &Source, mistakes: &mut Vec<Mistake>) {
+    let mut check = |names: Vec<(&str, Span)>, what: &str| {
+        for (i, (name, span)) in names.iter().enumerate() {
+            if let Some((_, first)) = names[..i].iter().find(|(n, _)| n == name) {
+                let line = source.place(first.start).0;
+                let help = Some(format!("the first stands in line {line}; rename or remove one"));
+                mistakes.push(Mistake::new(*span, format!("{what} `{name}` is given twice")).help(help));
+            }
+        }
+    };
+    match &value.shape {
+        Shape::Map(pairs) => {
+            let names = pairs.iter().filter_map(|(key, _)| match &key.shape {
+                Shape::Text(text) => Some((text.as_str(), Span { start: key.span.start + 1, end: key.span.end - 1 })),
+                _ => None,
+            });
+            check(names.collect(), "the name");
+            pairs.iter().for_each(|(_, v)| doubles(v, source, mistakes));
+        }
+        Shape::Struct { fields, .. } => {
+            check(fields.iter().map(|f| (f.name.as_str(), f.name_span)).collect(), "the parameter");
+            fields.iter().for_each(|f| doubles(&f.value, source, mistakes));
+        }
+        Shape::List(items) | Shape::Tuple { items, .. } => items.iter().for_each(|v| doubles(v, source, mistakes)),
+        Shape::Text(_) | Shape::Atom => {}
+    }
+}
+
+/// Finds the place of a problem in the text.
+fn place(written: &[Written], problem: Problem) -> Mistake {
+    let span = written.iter().find(|w| w.name == problem.node).map_or(Span { start: 0, end: 0 }, |node| match &problem.subject {
+        Subject::Node => node.name_span,
+        Subject::Field(path) => field_span(node, path),
+    });
+    Mistake::new(span, problem.message).help(problem.help)
+}
+
+/// Returns the place of a parameter's value, or of the innermost thing around it that is written.
+fn field_span(node: &Written, path: &str) -> Span {
+    let parts: Vec<&str> = path.split('.').collect();
+    match node.value.follow(&parts) {
+        (_, 0) => node.name_span,
+        (value, _) => match &value.shape {
+            Shape::Text(_) if value.span.end - value.span.start > 2 => Span { start: value.span.start + 1, end: value.span.end - 1 },
+            _ => value.span,
+        },
+    }
+}
+
+impl Pipeline {
+    /// Returns the ids of the named nodes, all nodes where none is named.
+    pub fn targets(&self, names: &[String]) -> Result<Vec<NodeId>, String> {
+        if names.is_empty() {
+            return Ok(self.graph.ids().collect());
+        }
+        names.iter().map(|name| self.target(name)).collect()
+    }
+
+    /// Returns the id of a node.
+    pub fn target(&self, name: &str) -> Result<NodeId, String> {
+        self.graph.find(name).ok_or_else(|| {
+            let names: Vec<&str> = self.nodes.iter().map(|n| n.name.as_str()).collect();
+            match nearest(name, names.iter().copied()) {
+                Some(known) => format!("no node is called `{name}`\nhelp: did you mean `{known}`?"),
+                None => format!("no node is called `{name}`\nhelp: the nodes are `{}`", names.join("`, `")),
+            }
+        })
+    }
+
+    /// Returns every file or folder that the given nodes read and that is not there, each at its place.
+    pub fn missing_files(&self, ids: &[NodeId], places: &Places) -> Result<(), Mistakes> {
+        let mut mistakes = Vec::new();
+        for id in self.graph.closure(ids) {
+            let node = self.graph.node(id);
+            let Some(written) = self.nodes.iter().find(|w| w.name == node.name) else { continue };
+            for source in node.stage.sources() {
+                let path = places.resolve(source.path.as_str());
+                if !path.exists() {
+                    let message = format!("`{}` does not exist", path.display());
+                    mistakes.push(Mistake::new(field_span(written, &source.role), message).help(Some(source.about)));
+                }
+            }
+        }
+        if mistakes.is_empty() { Ok(()) } else { Err(Mistakes::new(self.source.clone(), mistakes)) }
+    }
+}

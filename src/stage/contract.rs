@@ -1,0 +1,133 @@
+//! What a stage promises and what it may ask: the only thing both wings know.
+//!
+//! A stage is a value: its parameters, already checked. It names its ports and files before anything runs, so that the flow
+//! wing can type-check a graph, compute keys and explain them without knowing what a stage does.
+
+use std::fmt;
+
+use serde_json::Value;
+
+use super::Io;
+use crate::diagnostic::Failure;
+use crate::params::{DataPath, Ref};
+
+/// What an output holds. Two ports fit when their kinds are equal.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Kind(pub &'static str);
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0)
+    }
+}
+
+/// A port that takes another node's output.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// The parameter that names it; for the third of a list, `sweeps.2`.
+    pub role: String,
+    /// What the user wrote there.
+    pub reference: Ref,
+    pub kind: Kind,
+    pub required: bool,
+}
+
+impl Input {
+    /// A port that must be connected.
+    pub fn required(role: impl Into<String>, reference: &Ref, kind: Kind) -> Self {
+        Self { role: role.into(), reference: reference.clone(), kind, required: true }
+    }
+
+    /// A port that may be left open.
+    pub fn optional(role: impl Into<String>, reference: &Ref, kind: Kind) -> Self {
+        Self { required: false, ..Self::required(role, reference, kind) }
+    }
+
+    /// A port for each of a list.
+    pub fn each<'a>(role: &'a str, references: &'a [Ref], kind: Kind) -> impl Iterator<Item = Self> + 'a {
+        references.iter().enumerate().map(move |(i, reference)| Self::required(format!("{role}.{i}"), reference, kind))
+    }
+}
+
+/// A port that others may take from.
+#[derive(Clone, Debug)]
+pub struct Output {
+    pub name: &'static str,
+    pub kind: Kind,
+    /// A folder of files rather than one file.
+    pub folder: bool,
+}
+
+impl Output {
+    /// One file.
+    pub const fn file(name: &'static str, kind: Kind) -> Self {
+        Self { name, kind, folder: false }
+    }
+
+    /// A folder of files.
+    pub const fn folder(name: &'static str, kind: Kind) -> Self {
+        Self { name, kind, folder: true }
+    }
+}
+
+/// A file or folder outside the store that a stage reads.
+#[derive(Clone, Debug)]
+pub struct Source {
+    /// The parameter that names it.
+    pub role: String,
+    pub path: DataPath,
+    /// What lies there and where to get it: shown when it is missing.
+    pub about: String,
+}
+
+/// A parameter whose value cannot be used.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Complaint {
+    /// The field, with dots into nested ones.
+    pub field: String,
+    /// "must be ..., got ..."
+    pub message: String,
+}
+
+/// One node's work.
+pub trait Stage: Send + Sync + fmt::Debug {
+    /// The node kind as written in pipelines: `Dino`.
+    fn kind(&self) -> &'static str;
+
+    /// Raised whenever the same inputs would now give other bytes.
+    fn version(&self) -> u32;
+
+    /// The parameters that decide the output, without those at their defaults, without names and paths.
+    fn params(&self) -> Value;
+
+    /// The parameters whose values cannot be used.
+    fn check(&self) -> Vec<Complaint> {
+        Vec::new()
+    }
+
+    /// The ports it reads.
+    fn inputs(&self) -> Vec<Input> {
+        Vec::new()
+    }
+
+    /// The files and folders it reads.
+    fn sources(&self) -> Vec<Source> {
+        Vec::new()
+    }
+
+    /// The ports it fills. Where one output alone has the kind that is expected, the node's bare name means it.
+    fn outputs(&self) -> Vec<Output>;
+
+    /// Whether it draws random numbers, so that the pipeline's seed belongs to its key.
+    fn seeded(&self) -> bool {
+        false
+    }
+
+    /// Whether a run leaves something to look at: such an output is also laid out as plain files beside the store.
+    fn shown(&self) -> bool {
+        false
+    }
+
+    /// Does the work: reads inputs through `io`, fills every output.
+    fn run(&self, io: &Io) -> Result<(), Failure>;
+}

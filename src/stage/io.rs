@@ -1,0 +1,134 @@
+//! What a running stage may touch: its inputs, its scratch folder, and the one who watches.
+//!
+//! Unaware of keys and of how the store lies on disk: the engine fills it in.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::Monitor;
+use crate::diagnostic::Failure;
+use crate::digest::Digest;
+
+/// The files below a path outside the store, each with the digest of its content.
+#[derive(Clone, Debug)]
+pub struct FileSet {
+    /// Where they lie now. Never part of a result.
+    pub root: PathBuf,
+    /// Path relative to `root` with `/` between parts (empty where `root` is itself the file), and content.
+    pub files: Vec<(String, Digest)>,
+}
+
+impl FileSet {
+    /// Returns the digest of all paths and contents together.
+    pub fn digest(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new_derive_key("flow file set v1");
+        for (path, digest) in &self.files {
+            hasher.update(&(path.len() as u64).to_le_bytes());
+            hasher.update(path.as_bytes());
+            hasher.update(digest.as_bytes());
+        }
+        Digest::from(*hasher.finalize().as_bytes())
+    }
+}
+
+/// A node on which the running one stands, for provenance.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Ancestor {
+    pub node: String,
+    pub kind: String,
+    pub key: Digest,
+    /// The key's components.
+    pub components: Value,
+    /// The node's headline figures.
+    pub metrics: BTreeMap<String, f64>,
+}
+
+/// On which hardware a stage may compute.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Device {
+    #[default]
+    Cpu,
+    Cuda(usize),
+    Metal,
+}
+
+/// Finds bytes by their digest, outside the store or in it.
+pub trait Library: Send + Sync {
+    /// Returns a file whose content has this digest, or says that none is known.
+    fn find(&self, digest: &Digest) -> Result<PathBuf, Failure>;
+}
+
+/// Everything a running stage may touch.
+pub struct Io {
+    pub(crate) inputs: BTreeMap<String, PathBuf>,
+    pub(crate) sources: BTreeMap<String, FileSet>,
+    pub(crate) scratch: PathBuf,
+    pub(crate) state: PathBuf,
+    pub(crate) seed: u64,
+    pub(crate) device: Device,
+    pub(crate) ancestors: Vec<Ancestor>,
+    pub(crate) library: Arc<dyn Library>,
+    pub(crate) monitor: Arc<dyn Monitor>,
+    pub(crate) metrics: Mutex<BTreeMap<String, f64>>,
+}
+
+impl Io {
+    /// Returns the verified file at an input port.
+    pub fn input(&self, role: &str) -> Result<&Path, Failure> {
+        self.optional(role).ok_or_else(|| Failure::new(format!("input `{role}` is not connected")))
+    }
+
+    /// Returns the verified file at an input port, if the port is connected.
+    pub fn optional(&self, role: &str) -> Option<&Path> {
+        self.inputs.get(role).map(PathBuf::as_path)
+    }
+
+    /// Returns the files of a source.
+    pub fn source(&self, role: &str) -> Result<&FileSet, Failure> {
+        self.sources.get(role).ok_or_else(|| Failure::new(format!("source `{role}` is not given")))
+    }
+
+    /// Returns where to write an output: a file, or a folder that exists already.
+    pub fn output(&self, port: &str) -> PathBuf {
+        self.scratch.join(port)
+    }
+
+    /// Returns a folder that outlives a killed run of this very key: for checkpoints.
+    pub fn state(&self) -> &Path {
+        &self.state
+    }
+
+    /// Returns the pipeline's seed.
+    pub fn seed(&self) -> u64 {
+        self.seed
+    }
+
+    /// Returns the device to compute on.
+    pub fn device(&self) -> &Device {
+        &self.device
+    }
+
+    /// Returns every node this one stands on, in order.
+    pub fn ancestors(&self) -> &[Ancestor] {
+        &self.ancestors
+    }
+
+    /// Returns who finds bytes by their digest.
+    pub fn library(&self) -> &dyn Library {
+        &*self.library
+    }
+
+    /// Returns the one who watches.
+    pub fn monitor(&self) -> &dyn Monitor {
+        &*self.monitor
+    }
+
+    /// Records a headline figure of this node.
+    pub fn metric(&self, name: impl Into<String>, value: f64) {
+        self.metrics.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name.into(), value);
+    }
+}

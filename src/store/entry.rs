@@ -1,0 +1,63 @@
+//! Entries: what a key made. Written last, so that an entry never names what is not there.
+
+use std::collections::BTreeMap;
+use std::fs;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Store, atomically};
+use crate::diagnostic::{Context, Failure};
+use crate::digest::Digest;
+use crate::graph::Key;
+
+/// An output as it lies in the store.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Stored {
+    pub digest: Digest,
+    /// All its bytes, in a folder those of every file.
+    pub bytes: u64,
+    /// Whether the object is a folder's listing.
+    pub folder: bool,
+}
+
+/// How, where and when an entry came to be. Nothing here is part of any key.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Provenance {
+    pub flow: String,
+    pub host: String,
+    pub device: String,
+    pub threads: usize,
+    /// Seconds since 1970.
+    pub started: f64,
+    pub seconds: f64,
+    /// The process's peak resident memory when the node was done.
+    pub peak_mib: f64,
+}
+
+/// What a key made.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Entry {
+    pub key: Key,
+    pub outputs: BTreeMap<String, Stored>,
+    pub metrics: BTreeMap<String, f64>,
+    pub provenance: Provenance,
+}
+
+impl Store {
+    /// Returns what `key` made, if it is known. A damaged entry counts as unknown.
+    pub fn entry(&self, key: &Digest) -> Option<Entry> {
+        let entry: Entry = serde_json::from_slice(&fs::read(self.entry_path(key)).ok()?).ok()?;
+        (entry.key.digest() == *key).then_some(entry)
+    }
+
+    /// Records what a key made.
+    pub fn record(&self, entry: &Entry) -> Result<(), Failure> {
+        let text = serde_json::to_vec_pretty(entry).doing(|| "failed to write an entry")?;
+        atomically(&self.entry_path(&entry.key.digest()), &text)
+    }
+
+    /// Returns the stored outputs that are missing or damaged.
+    pub fn damaged<'a>(&self, entry: &'a Entry) -> Vec<(&'a str, &'a Stored)> {
+        entry.outputs.iter().filter(|(_, stored)| !self.holds(stored)).map(|(port, stored)| (port.as_str(), stored)).collect()
+    }
+}

@@ -1,0 +1,129 @@
+//! The store's folder: what lies where, and how a file gets there whole or not at all.
+//!
+//! ```text
+//! objects/ab/cdef..        the bytes of an output, read-only, named by their BLAKE3
+//! entries/ab/cdef...json   what a key made: its components, output digests, provenance
+//! locks/                   one lock file per key, held by the kernel while a run works on it
+//! state/KEY/               checkpoints of a key that is not finished
+//! scratch/                 outputs being written; swept when no living process owns them
+//! history/                 runs, and the last key of every node
+//! out/PIPELINE/NODE/       outputs meant to be looked at, as plain files
+//! stat                     digests of files outside, by their stat
+//! ```
+
+use std::fs::{self, File};
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use crate::diagnostic::{Context, Failure};
+use crate::digest::Digest;
+
+use super::Watch;
+
+/// An opened store.
+pub struct Store {
+    root: PathBuf,
+    watch: Watch,
+}
+
+impl Store {
+    /// Opens the store in `root`, making the folder if need be, and sweeps what killed runs left in scratch.
+    pub fn open(root: &Path) -> Result<Self, Failure> {
+        for folder in ["objects", "entries", "locks", "state", "scratch", "history"] {
+            fs::create_dir_all(root.join(folder))
+                .doing(|| format!("failed to open the cache at `{}`", root.display()))
+                .map_err(|f| f.help("name another folder with `--cache DIR` or `FLOW_CACHE`"))?;
+        }
+        let root = root.canonicalize().doing(|| format!("failed to open the cache at `{}`", root.display()))?;
+        let watch = Watch::open(&root.join("stat"));
+        let store = Self { root, watch };
+        store.sweep();
+        Ok(store)
+    }
+
+    /// Returns the store's own folder.
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// Returns who knows the digests of files outside.
+    pub fn watch(&self) -> &Watch {
+        &self.watch
+    }
+
+    pub(super) fn object_path(&self, digest: &Digest) -> PathBuf {
+        self.two_levels("objects", digest, "")
+    }
+
+    pub(super) fn entry_path(&self, key: &Digest) -> PathBuf {
+        self.two_levels("entries", key, ".json")
+    }
+
+    pub(super) fn lock_path(&self, key: &Digest) -> PathBuf {
+        self.root.join("locks").join(key.hex())
+    }
+
+    pub(super) fn history_path(&self) -> PathBuf {
+        self.root.join("history")
+    }
+
+    fn two_levels(&self, room: &str, digest: &Digest, ending: &str) -> PathBuf {
+        let hex = digest.hex();
+        self.root.join(room).join(&hex[..2]).join(format!("{}{ending}", &hex[2..]))
+    }
+
+    /// Returns the folder that outlives a killed run of `key`, making it if need be.
+    pub fn state(&self, key: &Digest) -> Result<PathBuf, Failure> {
+        let path = self.root.join("state").join(key.hex());
+        fs::create_dir_all(&path).doing(|| format!("failed to make `{}`", path.display()))?;
+        Ok(path)
+    }
+
+    /// Forgets the checkpoints of a key that is done.
+    pub fn clear_state(&self, key: &Digest) {
+        // Only disk space is at stake: a folder that stays is swept by `flow cache gc`.
+        let _ = fs::remove_dir_all(self.root.join("state").join(key.hex()));
+    }
+
+    /// Makes an empty scratch folder in the store's own file system.
+    pub fn scratch(&self, key: &Digest) -> Result<tempfile::TempDir, Failure> {
+        tempfile::Builder::new()
+            .prefix(&format!("{}-{}-", std::process::id(), key.short()))
+            .tempdir_in(self.root.join("scratch"))
+            .doing(|| format!("failed to make a scratch folder in `{}`", self.root.display()))
+    }
+
+    /// Removes scratch folders whose process is gone.
+    fn sweep(&self) {
+        let Ok(folders) = fs::read_dir(self.root.join("scratch")) else { return };
+        for folder in folders.flatten() {
+            let name = folder.file_name();
+            let owner = name.to_str().and_then(|n| n.split('-').next()).and_then(|p| p.parse::<u32>().ok());
+            let alive = owner.is_some_and(|pid| pid == std::process::id() || Path::new("/proc").join(pid.to_string()).exists());
+            // Without /proc nobody can be asked: keep what may be in use.
+            if !alive && Path::new("/proc/self").exists() {
+                let _ = fs::remove_dir_all(folder.path());
+            }
+        }
+    }
+}
+
+/// Writes a file so that it is there whole or not at all, also after a crash.
+pub fn atomically(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+    let what = || format!("failed to write `{}`", path.display());
+    let folder = path.parent().unwrap_or(Path::new("."));
+    fs::create_dir_all(folder).doing(what)?;
+    let mut file = tempfile::NamedTempFile::new_in(folder).doing(what)?;
+    file.write_all(bytes).doing(what)?;
+    file.as_file().sync_all().doing(what)?;
+    file.persist(path).doing(what)?;
+    sync_folder(folder);
+    Ok(())
+}
+
+/// Makes a rename in `folder` survive a power cut, where the file system allows it.
+pub(super) fn sync_folder(folder: &Path) {
+    if let Ok(folder) = File::open(folder) {
+        let _ = folder.sync_all();
+    }
+}

@@ -1,0 +1,176 @@
+//! Objects: bytes named by what they are. Read-only, verified before use, never built upon when damaged.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use super::folder::sync_folder;
+use super::{Store, Stored};
+use crate::diagnostic::{Context, Failure};
+use crate::digest::Digest;
+
+impl Store {
+    /// Takes over a file that a stage wrote: hashes it and moves it to its place.
+    pub fn take_file(&self, path: &Path) -> Result<Stored, Failure> {
+        let what = || format!("failed to store `{}`", path.display());
+        let digest = Digest::of_file(path).doing(what)?;
+        let bytes = fs::metadata(path).doing(what)?.len();
+        let place = self.object_path(&digest);
+        if !self.is_sound(&digest) {
+            let folder = place.parent().unwrap_or(self.root());
+            fs::create_dir_all(folder).doing(what)?;
+            fs::set_permissions(path, fs::Permissions::from_mode(0o444)).doing(what)?;
+            File::open(path).and_then(|f| f.sync_all()).doing(what)?;
+            fs::rename(path, &place).doing(what)?;
+            sync_folder(folder);
+            self.watch().learn(&place, digest);
+        }
+        Ok(Stored { digest, bytes, folder: false })
+    }
+
+    /// Takes over a folder that a stage wrote: every file an object, the listing one more.
+    pub fn take_folder(&self, path: &Path) -> Result<Stored, Failure> {
+        let mut listing = BTreeMap::new();
+        let mut bytes = 0;
+        for (name, file) in files_below(path)? {
+            let stored = self.take_file(&file)?;
+            bytes += stored.bytes;
+            listing.insert(name, stored.digest);
+        }
+        let text = serde_json::to_vec(&listing).doing(|| "failed to write a folder's listing")?;
+        let list = path.with_extension("listing");
+        super::atomically(&list, &text)?;
+        let stored = self.take_file(&list)?;
+        Ok(Stored { digest: stored.digest, bytes: bytes + stored.bytes, folder: true })
+    }
+
+    /// Returns where an object's bytes lie, once they are proven to be what their name says.
+    pub fn object(&self, digest: &Digest) -> Option<PathBuf> {
+        self.is_sound(digest).then(|| self.object_path(digest))
+    }
+
+    /// Returns whether a stored output is complete and undamaged.
+    pub fn holds(&self, stored: &Stored) -> bool {
+        self.is_sound(&stored.digest)
+            && (!stored.folder || self.listing(&stored.digest).is_ok_and(|l| l.values().all(|d| self.is_sound(d))))
+    }
+
+    /// Removes an object whose bytes are not what its name says, so that it is made again.
+    pub fn forget_damaged(&self, stored: &Stored) {
+        let listed = if stored.folder { self.listing(&stored.digest).unwrap_or_default() } else { BTreeMap::new() };
+        for digest in listed.values().chain([&stored.digest]).filter(|d| !self.is_sound(d)) {
+            let _ = fs::remove_file(self.object_path(digest));
+        }
+    }
+
+    /// Copies a stored folder's files to `target`, replacing what differs and removing what does not belong.
+    pub fn lay_out(&self, stored: &Stored, target: &Path) -> Result<(), Failure> {
+        let what = || format!("failed to lay out `{}`", target.display());
+        let listing = self.listing(&stored.digest)?;
+        fs::create_dir_all(target).doing(what)?;
+        for (name, file) in files_below(target)? {
+            if listing.get(&name).is_none_or(|digest| Digest::of_file(&file).ok() != Some(*digest)) {
+                fs::remove_file(&file).doing(what)?;
+            }
+        }
+        for (name, digest) in &listing {
+            let file = target.join(name);
+            if file.exists() {
+                continue;
+            }
+            let object = self.object(digest).ok_or_else(|| Failure::new(format!("object {} is missing or damaged", digest.short())))?;
+            fs::create_dir_all(file.parent().unwrap_or(target)).doing(what)?;
+            fs::copy(object, &file).doing(what)?;
+            fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).doing(what)?;
+        }
+        Ok(())
+    }
+
+    fn listing(&self, digest: &Digest) -> Result<BTreeMap<String, Digest>, Failure> {
+        let path = self.object_path(digest);
+        let what = || format!("failed to read the folder listing {}", digest.short());
+        serde_json::from_slice(&fs::read(path).doing(what)?).doing(what)
+    }
+
+    /// Whether the object is there and has the bytes its name says. Hashed again only where its stat changed.
+    fn is_sound(&self, digest: &Digest) -> bool {
+        self.watch().digest(&self.object_path(digest)).is_ok_and(|found| found == *digest)
+    }
+}
+
+/// Returns every file below `folder` with its path relative to it, in order.
+fn files_below(folder: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
+    let what = || format!("failed to list `{}`", folder.display());
+    let mut found = Vec::new();
+    let mut open = vec![folder.to_path_buf()];
+    while let Some(next) = open.pop() {
+        for item in fs::read_dir(&next).doing(what)? {
+            let path = item.doing(what)?.path();
+            if path.is_dir() {
+                open.push(path);
+            } else if let Ok(name) = path.strip_prefix(folder) {
+                found.push((name.to_string_lossy().replace('\\', "/"), path));
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn store() -> (tempfile::TempDir, Store) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open(folder.path()).unwrap();
+        (folder, store)
+    }
+
+    fn put(store: &Store, bytes: &[u8]) -> Stored {
+        let scratch = store.scratch(&Digest::of(bytes)).unwrap();
+        let file = scratch.path().join("out");
+        fs::write(&file, bytes).unwrap();
+        store.take_file(&file).unwrap()
+    }
+
+    #[test]
+    fn an_object_is_found_by_its_content() {
+        let (_folder, store) = store();
+        let stored = put(&store, b"weights");
+        assert_eq!(fs::read(store.object(&stored.digest).unwrap()).unwrap(), b"weights");
+        assert_eq!(put(&store, b"weights").digest, stored.digest);
+        assert!(store.object(&Digest::of(b"other")).is_none());
+    }
+
+    #[test]
+    fn a_damaged_object_is_noticed_and_forgotten() {
+        let (_folder, store) = store();
+        let stored = put(&store, b"weights");
+        let path = store.object(&stored.digest).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+        fs::write(&path, b"weightz").unwrap();
+        assert!(!store.holds(&stored));
+        store.forget_damaged(&stored);
+        assert!(!path.exists());
+        put(&store, b"weights");
+        assert!(store.holds(&stored));
+    }
+
+    #[test]
+    fn a_folder_comes_back_as_it_was_written() {
+        let (_folder, store) = store();
+        let scratch = store.scratch(&Digest::of(b"r")).unwrap();
+        let made = scratch.path().join("report");
+        fs::create_dir_all(made.join("figures")).unwrap();
+        fs::write(made.join("index.html"), "page").unwrap();
+        fs::write(made.join("figures/a.svg"), "figure").unwrap();
+        let stored = store.take_folder(&made).unwrap();
+        let target = tempfile::tempdir().unwrap();
+        fs::write(target.path().join("stale.html"), "old").unwrap();
+        store.lay_out(&stored, target.path()).unwrap();
+        assert_eq!(fs::read_to_string(target.path().join("figures/a.svg")).unwrap(), "figure");
+        assert!(!target.path().join("stale.html").exists());
+    }
+}
