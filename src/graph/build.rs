@@ -10,7 +10,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::nodes::{Edge, Graph, Node, NodeId};
 use crate::diagnostic::nearest;
-use crate::stage::{Input, Output, Stage};
+use crate::stage::{Input, Output, Presence, Stage};
 
 /// A node before its names are resolved.
 pub struct Draft {
@@ -116,7 +116,7 @@ impl Resolver<'_> {
     fn resolve(&self, draft: &Draft, input: &Input) -> Result<Option<(usize, &'static str)>, Box<Problem>> {
         let text = input.reference.as_str();
         if text.is_empty() {
-            return match input.required {
+            return match input.presence == Presence::Required {
                 true => Err(Box::new(missing(draft, &input.role, &format!("the node that provides the {}", input.kind)))),
                 false => Ok(None),
             };
@@ -127,6 +127,10 @@ impl Resolver<'_> {
         let (node, port) = text.split_once('.').map_or((text, None), |(n, p)| (n, Some(p)));
         if self.unreadable.iter().any(|name| name == node) {
             return Ok(None);
+        }
+        if input.presence == Presence::Beside {
+            let from = self.by_name.get(node).copied();
+            return Ok(from.and_then(|from| self.outputs[from].iter().find(|o| o.kind == input.kind).map(|o| (from, o.name))));
         }
         let Some(&from) = self.by_name.get(node) else {
             let help = nearest(node, self.drafts.iter().map(|d| d.name.as_str())).map(|n| format!("did you mean `{n}`?"));

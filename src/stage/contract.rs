@@ -29,18 +29,34 @@ pub struct Input {
     /// What the user wrote there.
     pub reference: Ref,
     pub kind: Kind,
-    pub required: bool,
+    pub presence: Presence,
+}
+
+/// Whether a port must be connected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    Required,
+    /// May be left open; what is written there must fit.
+    Optional,
+    /// Taken along where the named node happens to provide such an output.
+    Beside,
 }
 
 impl Input {
     /// A port that must be connected.
     pub fn required(role: impl Into<String>, reference: &Ref, kind: Kind) -> Self {
-        Self { role: role.into(), reference: reference.clone(), kind, required: true }
+        Self { role: role.into(), reference: reference.clone(), kind, presence: Presence::Required }
     }
 
     /// A port that may be left open.
     pub fn optional(role: impl Into<String>, reference: &Ref, kind: Kind) -> Self {
-        Self { required: false, ..Self::required(role, reference, kind) }
+        Self { presence: Presence::Optional, ..Self::required(role, reference, kind) }
+    }
+
+    /// A port that takes a second output of a node which another port names, where there is one.
+    pub fn beside(role: impl Into<String>, reference: &Ref, kind: Kind) -> Self {
+        let node = reference.as_str().split('.').next().unwrap_or_default();
+        Self { presence: Presence::Beside, ..Self::required(role, &Ref::from(node), kind) }
     }
 
     /// A port for each of a list.

@@ -1,0 +1,98 @@
+//! `Ingest`: a data set's layout -> images and labels, two separate artefacts.
+
+use std::collections::HashMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use super::io;
+use super::kinds::{IMAGES, LABELS, PIXELS, SCAN};
+use crate::data::{Layout, Scan, hash_file};
+use crate::diagnostic::{Failure, count};
+use crate::digest::Digest;
+use crate::stage::{Complaint, Io, Output, Source, Stage};
+
+/// A data set as it lies on disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Ingest(pub Layout);
+
+impl Ingest {
+    /// Whether the layout unpacks its pictures into an array of its own.
+    fn packs(&self) -> bool {
+        matches!(self.0, Layout::Npz(_) | Layout::Chula(_))
+    }
+
+    fn about(&self) -> &'static str {
+        match self.0 {
+            Layout::Folder(_) => "a folder with one folder of images for each class",
+            Layout::Table(_) => "a CSV table with a row for each image, and the folder of the images",
+            Layout::Npz(_) => "an `.npz` file with `train_images` and `train_labels` (`val_*`, `test_*`) as MedMNIST publishes them",
+            Layout::Chula(_) => {
+                "Chula RBC-12: the folder with `Dataset` and `Label`; get it from the repository `naruenatthanaset/elliptocyte-dataset-in-SAO` or its page `Chula RBC-12-Dataset` on GitHub, then set FLOW_DATA or --set images.root"
+            }
+            Layout::BoneMarrow(_) => {
+                "the bone marrow set of Matek et al. 2021 (6.8 GB): get `Bone-Marrow-Cytomorphology_MLL_Helmholtz_Fraunhofer` from The Cancer Imaging Archive, doi 10.7937/TCIA.AXH3-T579, unpack it there, or name its folder `BM_cytomorphology_data` with --set images.root"
+            }
+        }
+    }
+}
+
+impl Stage for Ingest {
+    fn kind(&self) -> &'static str {
+        "Ingest"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn params(&self) -> Value {
+        serde_json::to_value(&self.0).unwrap_or(Value::Null)
+    }
+
+    fn check(&self) -> Vec<Complaint> {
+        io::complaints("", self.0.check())
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        let source = |(role, path): (&'static str, _)| Source { role: role.to_string(), path, about: self.about().to_string() };
+        self.0.roots().into_iter().map(|(role, path)| source((role, path.clone()))).collect()
+    }
+
+    fn outputs(&self) -> Vec<Output> {
+        let mut outputs = vec![Output::file("images", IMAGES), Output::file("labels", LABELS), Output::file("scan", SCAN)];
+        if self.packs() {
+            outputs.push(Output::file("pixels", PIXELS));
+        }
+        outputs
+    }
+
+    fn run(&self, io: &Io) -> Result<(), Failure> {
+        let roots = self.0.roots();
+        let sets = roots.iter().map(|(role, _)| io.source(role)).collect::<Result<Vec<_>, _>>()?;
+        let known: HashMap<PathBuf, Digest> = sets
+            .iter()
+            .flat_map(|set| set.files.iter().map(|(name, digest)| (if name.is_empty() { set.root.clone() } else { set.root.join(name) }, *digest)))
+            .collect();
+        let digest_of = |path: &Path| known.get(path).copied().map_or_else(|| hash_file(path), Ok);
+        let places: Vec<&Path> = sets.iter().map(|set| set.root.as_path()).collect();
+        let packed = io.output("pixels");
+        let found = self.0.scan(&places, &Scan { digest_of: &digest_of, packed: &packed, monitor: io.monitor() })?;
+
+        let labels = found.labels.ok_or_else(|| Failure::new("the data set has no labels"))?;
+        for note in &found.notes {
+            io.monitor().note(note);
+        }
+        for difference in &found.differences {
+            io.monitor().note(&format!("{}: {} published, {} found", difference.what, difference.expected, difference.found));
+        }
+        io.monitor().note(&format!("{} of {}", count(found.images.len(), "image"), count(labels.classes().len(), "class")));
+        io.metric("images", found.images.len() as f64);
+        io.metric("classes", labels.classes().len() as f64);
+        io::write(io, "images", |out| found.images.write(out))?;
+        io::write(io, "labels", |out| labels.write(out))?;
+        io::write_json(io, "scan", &json!({"notes": found.notes, "differences": found.differences}))
+    }
+}

@@ -1,0 +1,32 @@
+//! What ports carry, by name. A wire fits when both ends name the same kind.
+
+use crate::stage::Kind;
+
+/// Which images there are, where their bytes lie, and their groups. Never labels.
+pub const IMAGES: Kind = Kind("images");
+/// The class of each image.
+pub const LABELS: Kind = Kind("labels");
+/// Pictures unpacked into one array.
+pub const PIXELS: Kind = Kind("pixels");
+/// What a scan of the data set found odd.
+pub const SCAN: Kind = Kind("scan notes");
+/// Ids of the train, test and validation parts.
+pub const SPLIT: Kind = Kind("split");
+/// How many images of each class each part has.
+pub const COUNTS: Kind = Kind("class counts");
+/// A network's weights.
+pub const MODEL: Kind = Kind("model");
+/// How a training went.
+pub const CURVE: Kind = Kind("training curve");
+/// A row of numbers for each image, and the floors beside it.
+pub const FEATURES: Kind = Kind("features");
+/// A fitted transform.
+pub const TRANSFORM: Kind = Kind("fitted transform");
+/// Results of classifiers at numbers of labels.
+pub const SWEEP: Kind = Kind("results");
+/// Results as plain tables.
+pub const TABLES: Kind = Kind("tables");
+/// The page to look at.
+pub const REPORT: Kind = Kind("report");
+/// Pictures of images and their augmented views.
+pub const SHEET: Kind = Kind("contact sheet");

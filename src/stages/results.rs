@@ -1,0 +1,71 @@
+//! Results of methods at numbers of labels: what `Sweep`, `Supervised` and `LinearProbe` make and `Report` reads.
+
+use serde::{Deserialize, Serialize};
+
+use super::io;
+use crate::classify::{Cell, Roster, Table};
+use crate::diagnostic::{Context, Failure};
+use crate::stage::Io;
+
+/// The results of one study, by what the classifiers saw.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Results {
+    /// Rows of each class among those that may be learnt from and those that are predicted, in the order of `classes`.
+    pub classes: Vec<String>,
+    pub train_rows: Vec<usize>,
+    pub test_rows: Vec<usize>,
+    /// Only classes with at least so many training rows took part; 0 for all.
+    pub min_class_size: usize,
+    /// Whether held-out training rows were predicted instead of the test rows.
+    pub validation: bool,
+    /// `features` first, then the floors.
+    pub parts: Vec<Part>,
+}
+
+/// The results on one table of features.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Part {
+    pub name: String,
+    pub table: Table,
+}
+
+impl Results {
+    /// Lays out the cells of each part.
+    pub fn new(roster: &Roster, min_class_size: usize, validation: bool, parts: Vec<(String, Vec<Cell>)>) -> Result<Self, Failure> {
+        let mut test_rows = vec![0; roster.classes.len()];
+        roster.test.iter().for_each(|(_, class)| test_rows[*class] += 1);
+        let parts = parts
+            .into_iter()
+            .map(|(name, cells)| Ok(Part { name, table: Table::new(&roster.classes, &cells)? }))
+            .collect::<Result<_, Failure>>()?;
+        Ok(Self {
+            classes: roster.classes.clone(),
+            train_rows: roster.train.iter().map(Vec::len).collect(),
+            test_rows,
+            min_class_size,
+            validation,
+            parts,
+        })
+    }
+
+    /// Writes the results to port `results`, the plain tables to folder `tables`, and the headline figures.
+    pub fn write(&self, io: &Io) -> Result<(), Failure> {
+        for part in &self.parts {
+            let folder = io.output("tables");
+            let prefix = if self.parts.len() > 1 { format!("{}-", part.name) } else { String::new() };
+            for (name, text) in [
+                ("repeats.csv", part.table.to_csv()?),
+                ("summary.csv", part.table.summary_csv()?),
+                ("confusion.csv", part.table.confusion_csv()?),
+                ("all.json", part.table.to_json()?),
+            ] {
+                let path = folder.join(format!("{prefix}{name}"));
+                std::fs::write(&path, text).doing(|| format!("failed to write `{name}`"))?;
+            }
+            for summary in &part.table.summaries {
+                io.metric(format!("{}.{}.{}", part.name, summary.classifier, summary.per_class), summary.balanced_accuracy);
+            }
+        }
+        io::write_json(io, "results", self)
+    }
+}

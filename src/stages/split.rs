@@ -1,0 +1,76 @@
+//! `Split`: images and labels -> the ids of train, test and validation, and the images of each.
+
+use serde_json::Value;
+
+use super::io;
+use super::kinds::{COUNTS, IMAGES, LABELS, SPLIT};
+use crate::data::Split as How;
+use crate::diagnostic::Failure;
+use crate::params::Ref;
+use crate::stage::{Complaint, Input, Io, Output, Source, Stage};
+
+crate::params! {
+    /// Who learns and who tests.
+    pub struct Split {
+        pub images: Ref = Ref::default(),
+        pub labels: Ref = Ref::default(),
+        /// `Stratified(test: 0.3)`, `GroupedStratified(test: 0.3)` or `Lists(train: "train.csv", test: "test.csv")`.
+        pub how: How = How::Stratified(crate::data::Stratified::default()),
+    }
+}
+
+impl Stage for Split {
+    fn kind(&self) -> &'static str {
+        "Split"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn params(&self) -> Value {
+        serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+
+    fn check(&self) -> Vec<Complaint> {
+        io::complaints("how", self.how.check())
+    }
+
+    fn inputs(&self) -> Vec<Input> {
+        vec![Input::required("images", &self.images, IMAGES), Input::required("labels", &self.labels, LABELS)]
+    }
+
+    fn sources(&self) -> Vec<Source> {
+        let about = "a CSV list with a column `id` or `image`";
+        let source = |(field, path): (&str, &crate::params::DataPath)| Source { role: format!("how.{field}"), path: path.clone(), about: about.to_string() };
+        self.how.roots().into_iter().map(source).collect()
+    }
+
+    fn outputs(&self) -> Vec<Output> {
+        vec![
+            Output::file("lists", SPLIT),
+            Output::file("train", IMAGES),
+            Output::file("test", IMAGES),
+            Output::file("validation", IMAGES),
+            Output::file("counts", COUNTS),
+        ]
+    }
+
+    fn seeded(&self) -> bool {
+        !matches!(self.how, How::Lists(_))
+    }
+
+    fn run(&self, io: &Io) -> Result<(), Failure> {
+        let images = io::images(io, "images")?;
+        let labels = io::labels(io, "labels")?;
+        let places = self.how.roots().iter().map(|(field, _)| io.source(&format!("how.{field}")).map(|set| &set.root)).collect::<Result<Vec<_>, _>>()?;
+        let division = self.how.divide(&images, &labels, io.seed(), &places)?;
+        division.notes.iter().for_each(|note| io.monitor().note(note));
+        for (part, ids) in division.lists.parts() {
+            io.metric(part, ids.len() as f64);
+            io::write(io, part, |out| images.select(ids)?.write(out))?;
+        }
+        io::write(io, "lists", |out| division.lists.write(out))?;
+        io::write_json(io, "counts", &division.counts)
+    }
+}
