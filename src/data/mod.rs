@@ -1,5 +1,26 @@
 //! Images, labels, splits and augmentation.
+//!
+//! A data set on disk ([`Layout`]) -> [`ImageTable`] and [`Labels`], two artefacts -> [`SplitLists`] ([`Split`]) -> the pixels of
+//! views ([`MultiCrop`], [`PlainViews`]), which training asks for through [`Views`].
 
-mod views;
+mod names; // what an image is called
+mod image; // pixels in memory: decoding, resizing
+mod table; // which images there are, which classes they have, which part they belong to
+mod layout; // how data sets lie on disk
+mod split; // train, test, validation
+mod pixels; // where pixels come from at run time
+mod augment; // the operations on 8-bit pixels, and recipes of them
+mod views; // what a training loop asks for, and who answers
 
-pub use views::Views;
+pub use augment::{
+    Augment, Blur, Crop, Drawn, Fill, Jitter, Perspective, Preset, Recipe, Rotate, Step, Steps, ViewRecipe, Workbench, draw, ops,
+};
+pub use image::{Filter, Normalisation, Rgb, decode, dimensions, resize};
+pub use layout::{
+    BoneMarrow, Check, Chula, CountDifference, DigestOf, Folder, Ingested, Layout, Npz, OnBad, Packed, PathTable, Scan, hash_file,
+};
+pub use names::{ImageId, path_of_text, text_of_path};
+pub use pixels::{Files, KnownFiles, Pictures};
+pub use split::{ClassCounts, Division, GroupedStratified, Lists, Split, Stratified};
+pub use table::{IdList, ImageRow, ImageTable, Labels, Place, SplitLists};
+pub use views::{MultiCrop, PlainViews, Views, contact_sheet};

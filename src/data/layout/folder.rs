@@ -1,0 +1,60 @@
+//! One folder for each class: `root/CLASS/.../picture.jpg`. The class is the first folder below the root.
+
+use std::collections::BTreeMap;
+use std::path::{Component, Path};
+
+use super::scan::{Check, Found, Ingested, OnBad, Scan, files_below, handle_bad, labels_of, look_at, looks_like_picture};
+use crate::data::names::{ImageId, text_of_path};
+use crate::data::table::ImageTable;
+use crate::diagnostic::{Failure, count};
+
+crate::params! {
+    /// A folder of classes. An image's id is its path below the root.
+    pub struct Folder {
+        /// The folder that holds the folders of classes.
+        pub root: String = String::new(),
+        /// Whether the folders are classes; without labels any tree of pictures will do.
+        pub labelled: bool = true,
+        /// The classes in the order wanted; by default sorted by name.
+        pub classes: Option<Vec<String>> = None,
+        /// What happens to pictures that cannot be used.
+        pub on_bad: OnBad = OnBad::Fail,
+        pub check: Check = Check::Headers,
+    }
+}
+
+impl Folder {
+    pub(super) fn scan(&self, root: &Path, how: &Scan) -> Result<Ingested, Failure> {
+        let (pictures, others): (Vec<_>, Vec<_>) = files_below(root)?.into_iter().partition(|path| looks_like_picture(path));
+        if pictures.is_empty() {
+            return Err(Failure::new("no pictures: expected files ending in jpg, jpeg, png, bmp, tif, tiff or webp"));
+        }
+        let mut names = BTreeMap::new();
+        let mut loose = Vec::new();
+        for path in &pictures {
+            let mut folders = path.components();
+            match (folders.next(), folders.next()) {
+                (Some(Component::Normal(class)), Some(_)) => {
+                    names.insert(ImageId(text_of_path(path)), text_of_path(Path::new(class)));
+                }
+                _ => loose.push(path.display()),
+            }
+        }
+        if self.labelled && !loose.is_empty() {
+            let what = count(loose.len(), "picture");
+            return Err(Failure::new(format!("{what} in no folder of a class, `{}` first", loose[0]))
+                .help("put them into folders named after their classes, or set `labelled: false`"));
+        }
+        let mut notes = Vec::new();
+        if !others.is_empty() {
+            let what = count(others.len(), "file");
+            notes.push(format!("{what} passed over that are not named like pictures, `{}` first", others[0].display()));
+        }
+        let found = pictures.into_iter().map(|path| Found { id: ImageId(text_of_path(&path)), relative: path, group: None }).collect();
+        let (rows, bad) = look_at(root, found, self.check, how)?;
+        handle_bad(bad, self.on_bad, &mut notes)?;
+        let images = ImageTable::new(rows)?;
+        let labels = self.labelled.then(|| labels_of(&images, self.classes.clone(), names)).transpose()?;
+        Ok(Ingested { images, labels, packed: None, notes, differences: Vec::new() })
+    }
+}

@@ -1,0 +1,77 @@
+//! The layouts that are known, as written in a pipeline.
+
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::{BoneMarrow, Chula, Folder, Ingested, Npz, PathTable, Scan};
+use crate::diagnostic::Failure;
+
+/// How a data set lies on disk.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub enum Layout {
+    /// One folder for each class.
+    Folder(Folder),
+    /// A CSV table with a row for each image.
+    Table(PathTable),
+    /// Arrays in one `.npz` file, as MedMNIST publishes them.
+    Npz(Npz),
+    /// Labelled cell centres in pictures of blood smears (Chula RBC-12).
+    Chula(Chula),
+    /// Bone marrow cells (Matek 2021).
+    BoneMarrow(BoneMarrow),
+}
+
+impl Layout {
+    /// Returns each path that the layout reads, as the user wrote it, with the name of its field: `root` or `file`.
+    pub fn roots(&self) -> Vec<(&'static str, &str)> {
+        match self {
+            Self::Folder(l) => vec![("root", &l.root)],
+            Self::Table(l) if l.root.is_empty() => vec![("file", &l.file)],
+            Self::Table(l) => vec![("file", &l.file), ("root", &l.root)],
+            Self::Npz(l) => vec![("file", &l.file)],
+            Self::Chula(l) => vec![("root", &l.root)],
+            Self::BoneMarrow(l) => vec![("root", &l.root)],
+        }
+    }
+
+    /// Returns every value that cannot be used: the field, and what is wrong with it.
+    pub fn check(&self) -> Vec<(&'static str, String)> {
+        let mut wrong: Vec<(&'static str, String)> = self
+            .roots()
+            .into_iter()
+            .filter(|(_, path)| path.is_empty())
+            .map(|(field, _)| (field, "must name where the data set lies".to_string()))
+            .collect();
+        match self {
+            Self::Table(l) => wrong.extend(l.check()),
+            Self::Chula(l) => wrong.extend(l.check()),
+            Self::Folder(_) | Self::Npz(_) | Self::BoneMarrow(_) => {}
+        }
+        wrong
+    }
+
+    /// Scans the data set. `places` are the resolved paths of [`roots`](Self::roots), in that order.
+    ///
+    /// # Errors
+    /// Files that are missing or not as the layout says, bad pictures (unless they are to be skipped), ids used twice.
+    pub fn scan(&self, places: &[impl AsRef<Path>], how: &Scan) -> Result<Ingested, Failure> {
+        let roots = self.roots();
+        if places.len() != roots.len() {
+            return Err(Failure::new(format!("{} resolved paths given: expected {}", places.len(), roots.len())));
+        }
+        if let Some((field, wrong)) = self.check().into_iter().next() {
+            return Err(Failure::new(format!("`{field}` {wrong}")));
+        }
+        let first = places[0].as_ref();
+        let ingested = match self {
+            Self::Folder(l) => l.scan(first, how),
+            // Without a root of its own, a table's paths are below the table's folder.
+            Self::Table(l) => l.scan(first, places.get(1).map_or_else(|| first.parent().unwrap_or(first), |p| p.as_ref()), how),
+            Self::Npz(l) => l.scan(first, how),
+            Self::Chula(l) => l.scan(first, how),
+            Self::BoneMarrow(l) => l.scan(first, how),
+        };
+        ingested.map_err(|failure| failure.while_doing(format!("scanning `{}`", first.display())))
+    }
+}

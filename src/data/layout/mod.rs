@@ -1,0 +1,21 @@
+//! How data sets lie on disk, and what a scan of one yields.
+//!
+//! A scan reads and never writes below the root. Rows come sorted by id whatever the order of files and threads;
+//! pictures that cannot be used are listed all at once with their causes.
+
+mod bone_marrow;
+mod chula;
+mod folder;
+mod known;
+mod npz;
+pub(super) mod npy;
+mod path_table;
+mod scan;
+
+pub use bone_marrow::BoneMarrow;
+pub use chula::Chula;
+pub use folder::Folder;
+pub use known::Layout;
+pub use npz::Npz;
+pub use path_table::PathTable;
+pub use scan::{Check, CountDifference, DigestOf, Ingested, OnBad, Packed, Scan, hash_file};

@@ -1,0 +1,230 @@
+//! What every layout shares: how to scan, what comes out, and looking at files in parallel.
+//!
+//! Unaware of any particular data set.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rayon::prelude::*;
+use serde::{Deserialize, Serialize};
+
+use crate::data::image::{Rgb, decode, dimensions};
+use crate::data::names::{ImageId, text_of_path};
+use crate::data::pixels::read_file;
+use crate::data::table::{ImageRow, ImageTable, Labels, Place};
+use crate::diagnostic::{Context, Failure, count};
+use crate::digest::Digest;
+use crate::stage::Monitor;
+
+/// Tells the digest of a file's content.
+pub type DigestOf<'a> = dyn Fn(&Path) -> Result<Digest, Failure> + Sync + 'a;
+
+/// Reads and hashes the file: the plainest [`DigestOf`].
+pub fn hash_file(path: &Path) -> Result<Digest, Failure> {
+    Digest::of_file(path).doing(|| format!("failed to read `{}`", path.display()))
+}
+
+/// What a scan is given besides the data set.
+pub struct Scan<'a> {
+    pub digest_of: &'a DigestOf<'a>,
+    /// Where a layout that unpacks or cuts pictures may write its array.
+    pub packed: &'a Path,
+    pub monitor: &'a dyn Monitor,
+}
+
+/// What to do with a picture that cannot be used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum OnBad {
+    /// Fail, listing all of them.
+    #[default]
+    Fail,
+    /// Leave them out, and list them in the notes.
+    Skip,
+}
+
+/// How closely pictures are looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Check {
+    /// Their headers are read.
+    #[default]
+    Headers,
+    /// Every picture is decoded once, so that a cut-off file is found now and not in the middle of a training.
+    Pixels,
+}
+
+/// An array of pictures that a scan has written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Packed {
+    pub path: PathBuf,
+    pub digest: Digest,
+}
+
+/// A count that is not what was published.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CountDifference {
+    /// What was counted: a class, or all images.
+    pub what: String,
+    pub expected: usize,
+    pub found: usize,
+}
+
+/// What a scan yields.
+#[derive(Clone, Debug)]
+pub struct Ingested {
+    pub images: ImageTable,
+    /// Absent where the layout has none.
+    pub labels: Option<Labels>,
+    /// The array that rows with [`Place::Row`] lie in; absent when all images are files of the data set.
+    pub packed: Option<Packed>,
+    /// Lines for the user: what was skipped or looked odd.
+    pub notes: Vec<String>,
+    /// Counts that differ from the published ones.
+    pub differences: Vec<CountDifference>,
+}
+
+/// A picture file that a layout has found.
+pub struct Found {
+    pub id: ImageId,
+    /// Below the root.
+    pub relative: PathBuf,
+    pub group: Option<String>,
+}
+
+/// Pictures that could not be used, with causes.
+pub type Bad = BTreeMap<String, String>;
+
+/// Looks at every picture file: digest, width, height. The bad ones come apart.
+pub fn look_at(root: &Path, found: Vec<Found>, check: Check, how: &Scan) -> Result<(Vec<ImageRow>, Bad), Failure> {
+    let (total, done) = (found.len() as u64, AtomicU64::new(0));
+    let looked: Vec<Result<ImageRow, (String, String)>> = found
+        .into_par_iter()
+        .map(|file| {
+            if how.monitor.interrupted() {
+                return Err((String::new(), String::new()));
+            }
+            let path = root.join(&file.relative);
+            let row = look(&path, check, how.digest_of).map(|(digest, width, height)| ImageRow {
+                id: file.id,
+                path: text_of_path(&file.relative),
+                file: digest,
+                place: Place::Whole,
+                width: width as u32,
+                height: height as u32,
+                group: file.group,
+            });
+            let n = done.fetch_add(1, Ordering::Relaxed) + 1;
+            if n.is_multiple_of(256) || n == total {
+                how.monitor.progress(n, total, "image", &[]);
+            }
+            row.map_err(|failure| (path.display().to_string(), failure.message().to_string()))
+        })
+        .collect();
+    if how.monitor.interrupted() {
+        return Err(Failure::interrupted());
+    }
+    let (mut rows, mut bad) = (Vec::with_capacity(looked.len()), Bad::new());
+    for result in looked {
+        match result {
+            Ok(row) => rows.push(row),
+            Err((path, cause)) => drop(bad.insert(path, cause)),
+        }
+    }
+    Ok((rows, bad))
+}
+
+fn look(path: &Path, check: Check, digest_of: &DigestOf) -> Result<(Digest, usize, usize), Failure> {
+    /// Headers lie within the first bytes of a file, unless a camera put a large preview before them.
+    const HEAD: u64 = 64 << 10;
+    let digest = digest_of(path)?;
+    let whole = |path: &Path| read_file(path).map_err(|f| Failure::new(f.message().rsplit(": ").next().unwrap_or_default()));
+    if check == Check::Pixels {
+        let picture = decode(&whole(path)?)?;
+        return Ok((digest, picture.width(), picture.height()));
+    }
+    let mut head = Vec::new();
+    let read = std::fs::File::open(path).and_then(|file| std::io::Read::read_to_end(&mut std::io::Read::take(file, HEAD), &mut head));
+    read.doing(|| "failed to read")?;
+    let (width, height) = match dimensions(&head) {
+        Ok(size) => size,
+        Err(failure) if (head.len() as u64) < HEAD => return Err(failure),
+        Err(_) => dimensions(&whole(path)?)?,
+    };
+    Ok((digest, width, height))
+}
+
+/// Reads and decodes a picture file of the data set.
+pub fn read_picture(path: &Path) -> Result<Rgb, Failure> {
+    decode(&read_file(path)?)
+}
+
+/// Handles bad pictures as the policy says: an error that lists them, or notes.
+pub fn handle_bad(bad: Bad, on_bad: OnBad, notes: &mut Vec<String>) -> Result<(), Failure> {
+    const SHOWN: usize = 20;
+    if bad.is_empty() {
+        return Ok(());
+    }
+    let many = count(bad.len(), "picture");
+    let mut lines: Vec<String> = bad.iter().take(SHOWN).map(|(path, cause)| format!("  `{path}`: {cause}")).collect();
+    if bad.len() > SHOWN {
+        lines.push(format!("  and {} more", bad.len() - SHOWN));
+    }
+    match on_bad {
+        OnBad::Fail => Err(Failure::new(format!("{many} cannot be used:\n{}", lines.join("\n")))
+            .help("repair or remove them, or leave them out with `on_bad: Skip`")),
+        OnBad::Skip => {
+            notes.push(format!("{many} skipped:\n{}", lines.join("\n")));
+            Ok(())
+        }
+    }
+}
+
+/// Returns all files below `root`, sorted by path; hidden files and folders are passed over.
+pub fn files_below(root: &Path) -> Result<Vec<PathBuf>, Failure> {
+    let mut found = Vec::new();
+    let mut folders = vec![PathBuf::new()];
+    while let Some(folder) = folders.pop() {
+        let at = root.join(&folder);
+        for entry in std::fs::read_dir(&at).doing(|| format!("failed to list `{}`", at.display()))? {
+            let entry = entry.doing(|| format!("failed to list `{}`", at.display()))?;
+            if entry.file_name().as_encoded_bytes().starts_with(b".") {
+                continue;
+            }
+            let relative = folder.join(entry.file_name());
+            // Follows links: data sets are often assembled from them.
+            let kind = std::fs::metadata(entry.path()).doing(|| format!("failed to look at `{}`", entry.path().display()))?;
+            match kind.is_dir() {
+                true if relative.components().count() > 32 => {
+                    return Err(Failure::new(format!("folders are nested too deeply at `{}`", relative.display())));
+                }
+                true => folders.push(relative),
+                false => found.push(relative),
+            }
+        }
+    }
+    found.sort();
+    Ok(found)
+}
+
+/// Returns whether the name ends like a picture's; the content decides later what it is.
+pub fn looks_like_picture(path: &Path) -> bool {
+    let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
+    ending.is_some_and(|e| ["jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp"].contains(&e.as_str()))
+}
+
+/// Keeps only the labels of images that are in the table.
+pub fn labels_of(images: &ImageTable, classes: Option<Vec<String>>, names: BTreeMap<ImageId, String>) -> Result<Labels, Failure> {
+    let kept = names.into_iter().filter(|(id, _)| images.position(id).is_some());
+    match classes {
+        None => Labels::from_names(kept.collect()),
+        Some(classes) => {
+            let of = kept
+                .map(|(id, name)| match classes.iter().position(|c| *c == name) {
+                    Some(class) => Ok((id, class)),
+                    None => Err(Failure::new(format!("image `{id}` has the class `{name}`, which is not among the listed classes"))),
+                })
+                .collect::<Result<_, _>>()?;
+            Labels::new(classes, of)
+        }
+    }
+}

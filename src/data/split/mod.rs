@@ -1,0 +1,17 @@
+//! Dividing the labelled images into parts: train, test, validation.
+//!
+//! Which image goes where depends on the seed and its id (or its group), never on the order of images or threads.
+
+mod allocate;
+mod grouped;
+mod leaks;
+mod lists;
+mod outcome;
+mod rule;
+mod stratified;
+
+pub use grouped::GroupedStratified;
+pub use lists::Lists;
+pub use outcome::{ClassCounts, Division};
+pub use rule::Split;
+pub use stratified::Stratified;

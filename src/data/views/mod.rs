@@ -1,0 +1,12 @@
+//! What a training loop asks of the data, and who answers.
+
+mod contract;
+mod held;
+mod multicrop;
+mod plain;
+mod sheet;
+
+pub use contract::Views;
+pub use multicrop::MultiCrop;
+pub use plain::PlainViews;
+pub use sheet::contact_sheet;
