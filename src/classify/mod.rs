@@ -1,1 +1,40 @@
-//! Transforms, classifiers, metrics, the few-label sweep.
+//! Transforms, classifiers, metrics and the few-label sweep.
+//!
+//! `Features` + labels + split -> `Study` -> `sweep` -> `Cell`s -> `Table`
+//!
+//! The classifiers are linfa's kind: a parameter struct is checked, fitted on a `linfa::Dataset`, and predicts. Held against scikit-learn.
+
+mod params; // what a user writes: classifiers and the protocol
+mod features; // the feature table and its file form
+mod dense; // matrix products and elementwise loops, the same bits for any number of threads
+mod products; // inner products of points with a block of queries, shared by everything that measures distances
+mod guard; // the way into linfa's traits
+mod smo; // one binary support vector machine
+mod svm; // one-vs-one support vector classification
+mod lbfgs; // minimising a smooth function
+mod logistic; // multinomial logistic regression
+mod logistic_linfa; // the same by linfa, for comparison
+mod knn; // k nearest neighbours
+mod pca; // rotation to principal axes
+mod yeo_johnson; // power transform by maximum likelihood
+mod transform; // a chain of both, fitted once, applied to any rows
+mod metrics; // confusion matrices and what follows from them
+mod study; // features, labels and split joined into numbered rows
+mod sweep; // which classifier, how many labels, how often
+mod table; // results as tidy rows
+
+pub use features::Features;
+pub use guard::Checked;
+pub use knn::FittedKnn;
+pub use logistic::FittedLogistic;
+pub use metrics::Confusion;
+pub use params::{
+    ClassWeight, Classifier, Evaluate, Gamma, Kernel, Knn, LogisticRegression, Protocol, Solver, Svm, TransformStep, Validation, Vote,
+};
+pub use pca::Pca;
+pub use study::{Roster, Study};
+pub use svm::FittedSvm;
+pub use sweep::{cell, sweep};
+pub use table::{Cell, ResultRow, Run, Summary, Table};
+pub use transform::{FittedStep, FittedTransform};
+pub use yeo_johnson::YeoJohnson;

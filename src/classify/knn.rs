@@ -1,0 +1,275 @@
+//! The k nearest neighbours, exactly.
+//!
+//! Inner products screen the points: whatever could be among the k nearest, given the rounding of a product, is measured again
+//! in f64 by differences. So equal rows are at distance zero and near ties are decided rightly.
+
+use linfa::dataset::{AsSingleTargets, DatasetBase};
+use linfa::traits::{Fit, PredictInplace};
+use ndarray::{Array1, Array2, ArrayBase, Data, Ix2};
+use rayon::prelude::*;
+
+use super::dense::{Real, squared_distance, vectored};
+use super::guard::Checked;
+use super::params::{Knn, Vote};
+use super::products::{Block, Points, WIDTH};
+use super::svm::{ClassRows, by_class, predict_blocks};
+use crate::diagnostic::Failure;
+
+/// The rows that vote, as numbers of points held elsewhere.
+#[derive(Clone, Debug)]
+pub(crate) struct KnnModel {
+    k: usize,
+    weights: Vote,
+    classes: Vec<usize>,
+    points: Vec<usize>,
+    /// Place of each point's class among the classes.
+    places: Vec<u32>,
+}
+
+/// Working space, kept from block to block.
+pub(crate) struct Scratch<F> {
+    /// Per query: (squared distance less the query's norm, place in the model's points).
+    candidates: Vec<Vec<(F, u32)>>,
+    exact: Vec<(f64, u32)>,
+    votes: Vec<f64>,
+}
+
+impl<F> Scratch<F> {
+    pub fn new() -> Self {
+        Self { candidates: (0..WIDTH).map(|_| Vec::new()).collect(), exact: Vec::new(), votes: Vec::new() }
+    }
+}
+
+/// Queries that are compared before looking which of them passed.
+const LANES: usize = 16;
+
+impl KnnModel {
+    pub fn new(groups: &[ClassRows], how: &Knn) -> Self {
+        let n = groups.iter().map(|g| g.points.len()).sum();
+        Self {
+            k: how.k.min(n),
+            weights: how.weights,
+            classes: groups.iter().map(|g| g.class).collect(),
+            points: groups.iter().flat_map(|g| g.points.iter().copied()).collect(),
+            places: groups.iter().enumerate().flat_map(|(place, g)| g.points.iter().map(move |_| place as u32)).collect(),
+        }
+    }
+
+    /// Renames the points, when the model moves to another set of points.
+    pub fn renumber(&mut self, new: impl Fn(usize) -> usize) {
+        self.points.iter_mut().for_each(|p| *p = new(*p));
+    }
+
+    pub fn points(&self) -> &[usize] {
+        &self.points
+    }
+
+    /// Gathers, for every query, all points that may be among its k nearest.
+    fn screen<F: Real>(&self, points: &Points<F>, block: &Block<F>, scratch: &mut Scratch<F>) {
+        let longest = self.points.iter().map(|&p| points.norm(p).wide()).fold(0.0, f64::max);
+        let unit = F::UNIT * (points.dim() as f64 + 8.0);
+        // Twice the bound on the rounding of |p|² - 2 p·q: one for the candidate, one for the k-th.
+        let slack: Vec<f64> = block.norms().iter().map(|q| 2.0 * unit * (longest + q.wide())).collect();
+        let capacity = (4 * self.k).max(64);
+        scratch.candidates.iter_mut().for_each(Vec::clear);
+        let mut limit = vec![F::of(f64::INFINITY); WIDTH];
+        vectored(
+            #[inline(always)]
+            || {
+                for (place, &point) in self.points.iter().enumerate() {
+                    let (norm, dots) = (points.norm(point), block.products(point));
+                    for start in (0..WIDTH).step_by(LANES) {
+                        if !any_below(norm, &dots[start..start + LANES], &limit[start..start + LANES]) {
+                            continue;
+                        }
+                        for query in start..(start + LANES).min(block.used()) {
+                            let height = norm - (dots[query] + dots[query]);
+                            if height <= limit[query] {
+                                let list = &mut scratch.candidates[query];
+                                list.push((height, place as u32));
+                                if list.len() >= capacity && list.len().is_multiple_of(capacity / 2) {
+                                    limit[query] = prune(list, self.k, slack[query]);
+                                }
+                            }
+                        }
+                    }
+                }
+            },
+        );
+        for (list, slack) in scratch.candidates.iter_mut().zip(&slack).take(block.used()) {
+            if list.len() > self.k {
+                prune(list, self.k, *slack);
+            }
+        }
+    }
+
+    /// Leaves a query's neighbours in `scratch.exact`: (squared distance, place), nearest first, the earlier point among equals.
+    fn nearest<F: Real>(&self, points: &Points<F>, block: &Block<F>, query: usize, scratch: &mut Scratch<F>) {
+        let q = block.query(query);
+        scratch.exact.clear();
+        scratch.exact.extend(
+            scratch.candidates[query].iter().map(|&(_, place)| (squared_distance(points.row(self.points[place as usize]), q), place)),
+        );
+        scratch.exact.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+        scratch.exact.truncate(self.k);
+    }
+
+    /// Leaves the votes of a query's neighbours in `scratch.votes`, one per class.
+    fn vote<F>(&self, scratch: &mut Scratch<F>) {
+        scratch.votes.clear();
+        scratch.votes.resize(self.classes.len(), 0.0);
+        let zero_takes_all = self.weights == Vote::Distance && scratch.exact.first().is_some_and(|n| n.0 == 0.0);
+        for &(square, place) in &scratch.exact {
+            let weight = match self.weights {
+                Vote::Uniform => 1.0,
+                Vote::Distance if zero_takes_all => f64::from(u8::from(square == 0.0)),
+                Vote::Distance => 1.0 / square.sqrt(),
+            };
+            scratch.votes[self.places[place as usize] as usize] += weight;
+        }
+    }
+
+    /// Writes the class of each query: most votes, the lowest class among equals.
+    pub fn predict_block<F: Real>(&self, points: &Points<F>, block: &Block<F>, scratch: &mut Scratch<F>, out: &mut [usize]) {
+        self.screen(points, block, scratch);
+        for (query, out) in out.iter_mut().enumerate().take(block.used()) {
+            self.nearest(points, block, query, scratch);
+            self.vote(scratch);
+            let mut winner = 0;
+            for class in 1..self.classes.len() {
+                if scratch.votes[class] > scratch.votes[winner] {
+                    winner = class;
+                }
+            }
+            *out = self.classes[winner];
+        }
+    }
+}
+
+/// Keeps what may still be among the k nearest and returns how far that goes.
+fn prune<F: Real>(list: &mut Vec<(F, u32)>, k: usize, slack: f64) -> F {
+    list.select_nth_unstable_by(k - 1, |a, b| a.0.wide().total_cmp(&b.0.wide()));
+    let limit = F::of(list[k - 1].0.wide() + slack);
+    list.retain(|c| c.0 <= limit);
+    limit
+}
+
+#[inline(always)]
+fn any_below<F: Real>(norm: F, dots: &[F], limits: &[F]) -> bool {
+    let mut any = false;
+    for lane in 0..LANES {
+        any |= norm - (dots[lane] + dots[lane]) <= limits[lane];
+    }
+    any
+}
+
+/// A k-nearest-neighbour classifier with its rows.
+#[derive(Clone, Debug)]
+pub struct FittedKnn<F> {
+    model: KnnModel,
+    points: Points<F>,
+}
+
+impl<F: Real> FittedKnn<F> {
+    /// Returns the classes it knows, ascending.
+    pub fn classes(&self) -> &[usize] {
+        &self.model.classes
+    }
+
+    /// Returns queries × classes, each class's share of the votes.
+    pub fn probabilities<D: Data<Elem = F>>(&self, queries: &ArrayBase<D, Ix2>) -> Array2<f64> {
+        let classes = self.model.classes.len();
+        let rows = self.each(queries, |scratch, out: &mut Vec<f64>| {
+            let total: f64 = scratch.votes.iter().sum();
+            out.extend(scratch.votes.iter().map(|v| v / total));
+        });
+        Array2::from_shape_fn((queries.nrows(), classes), |(i, c)| rows[i * classes + c])
+    }
+
+    /// Returns the distances to the k nearest rows and which rows these are (numbered by class, then as given), nearest first.
+    pub fn neighbours<D: Data<Elem = F>>(&self, queries: &ArrayBase<D, Ix2>) -> (Array2<f64>, Array2<usize>) {
+        let k = self.model.k;
+        let all = self.each(queries, |scratch, out: &mut Vec<(f64, usize)>| {
+            out.extend(scratch.exact.iter().map(|&(square, place)| (square.sqrt(), self.model.points[place as usize])));
+        });
+        let shape = (queries.nrows(), k);
+        (Array2::from_shape_fn(shape, |(i, j)| all[i * k + j].0), Array2::from_shape_fn(shape, |(i, j)| all[i * k + j].1))
+    }
+
+    fn each<D: Data<Elem = F>, T: Send>(&self, queries: &ArrayBase<D, Ix2>, take: impl Fn(&Scratch<F>, &mut Vec<T>) + Sync) -> Vec<T> {
+        let view = queries.view();
+        (0..queries.nrows().div_ceil(WIDTH))
+            .into_par_iter()
+            .flat_map_iter(|piece| {
+                let block = Block::new(&self.points, view, piece * WIDTH);
+                let (mut scratch, mut out) = (Scratch::new(), Vec::new());
+                self.model.screen(&self.points, &block, &mut scratch);
+                for query in 0..block.used() {
+                    self.model.nearest(&self.points, &block, query, &mut scratch);
+                    self.model.vote(&mut scratch);
+                    take(&scratch, &mut out);
+                }
+                out
+            })
+            .collect()
+    }
+}
+
+impl<F: Real, D: Data<Elem = F>, T: AsSingleTargets<Elem = usize>> Fit<ArrayBase<D, Ix2>, T, Failure> for Checked<Knn> {
+    type Object = FittedKnn<F>;
+
+    /// Keeps the rows.
+    ///
+    /// # Errors
+    /// When there are none.
+    fn fit(&self, dataset: &DatasetBase<ArrayBase<D, Ix2>, T>) -> Result<FittedKnn<F>, Failure> {
+        let groups = by_class(dataset.targets.as_single_targets().iter().copied());
+        if groups.is_empty() {
+            return Err(Failure::new("k nearest neighbours need at least 1 row, got 0"));
+        }
+        Ok(FittedKnn { model: KnnModel::new(&groups, self), points: Points::all(dataset.records.view()) })
+    }
+}
+
+impl<F: Real, D: Data<Elem = F>> PredictInplace<ArrayBase<D, Ix2>, Array1<usize>> for FittedKnn<F> {
+    fn predict_inplace<'a>(&'a self, queries: &'a ArrayBase<D, Ix2>, y: &mut Array1<usize>) {
+        assert_eq!(queries.nrows(), y.len(), "one class per query");
+        predict_blocks(&self.points, queries, y, |block, out| {
+            self.model.predict_block(&self.points, block, &mut Scratch::new(), out);
+        });
+    }
+
+    fn default_target(&self, queries: &ArrayBase<D, Ix2>) -> Array1<usize> {
+        Array1::zeros(queries.nrows())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use linfa::traits::Predict;
+    use ndarray::array;
+
+    #[test]
+    fn a_row_equal_to_the_query_takes_the_whole_vote() {
+        let x = array![[0.0f32, 1.0], [0.1, 1.0], [0.1, 1.1], [9.0, 9.0]];
+        let fitted = Knn { k: 3, ..Knn::default() }.fit(&DatasetBase::new(x.clone(), array![0usize, 1, 1, 2])).unwrap();
+        assert_eq!(fitted.predict(&x), array![0, 1, 1, 2]);
+        assert_eq!(fitted.probabilities(&x).row(0), array![1.0, 0.0, 0.0]);
+    }
+
+    #[test]
+    fn screening_loses_no_neighbour_among_many_near_ties() {
+        // Far from the origin a product in f32 rounds by more than these points are apart.
+        let x = Array2::from_shape_fn((700, 9), |(i, j)| 1000.0 + ((i * 7 + j) as f32 * 0.9).sin());
+        let queries = Array2::from_shape_fn((300, 9), |(i, j)| 1000.0 + ((i * 5 + j) as f32 * 0.7).cos());
+        let fitted = Knn { k: 5, ..Knn::default() }.fit(&DatasetBase::new(x.clone(), Array1::from_elem(700, 0usize))).unwrap();
+        let (_, found) = fitted.neighbours(&queries);
+        for i in 0..300 {
+            let mut order: Vec<(f64, usize)> =
+                (0..700).map(|p| (squared_distance(x.row(p).as_slice().unwrap(), queries.row(i).as_slice().unwrap()), p)).collect();
+            order.sort_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
+            assert_eq!(found.row(i).to_vec(), order[..5].iter().map(|o| o.1).collect::<Vec<_>>(), "query {i}");
+        }
+    }
+}

@@ -1,0 +1,151 @@
+//! Rotation to principal axes without reduction, with scikit-learn's signs.
+
+use faer::linalg::solvers::{SelfAdjointEigen, Svd};
+use faer::{Mat, MatRef, Side};
+use ndarray::{Array1, Array2, ArrayView2, Axis};
+
+use super::dense::{multiply, rows, rows_mut};
+use super::svm::spread;
+use crate::diagnostic::{Failure, count};
+
+/// Rows whose share of the covariance is summed at once.
+const CHUNK: usize = 2048;
+
+/// A fitted rotation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pca {
+    /// Mean of each dimension.
+    pub mean: Array1<f64>,
+    /// Axes × dimensions, by falling variance; min(rows, dimensions) of them.
+    ///
+    /// An axis along which the rows do not vary beyond rounding is zero: scikit-learn leaves rounding noise there,
+    /// which a later scaling to variance 1 would blow up to a feature.
+    pub components: Array2<f64>,
+    /// Variance along each axis, divisor rows - 1.
+    pub variance: Array1<f64>,
+}
+
+impl Pca {
+    /// Fits on all rows.
+    ///
+    /// # Errors
+    /// When there are fewer than two rows, or the decomposition does not converge.
+    pub fn fit(x: ArrayView2<'_, f64>) -> Result<Self, Failure> {
+        let (n, dim) = x.dim();
+        if n < 2 || dim == 0 {
+            return Err(Failure::new(format!(
+                "principal axes need at least 2 rows and 1 dimension, got {} and {}",
+                n,
+                count(dim, "dimension")
+            )));
+        }
+        let mean = x.mean_axis(Axis(0)).unwrap_or_else(|| Array1::zeros(dim));
+        let centred = &x - &mean;
+        let data: Vec<f64> = centred.iter().copied().collect();
+        // As scikit-learn's `auto`: the covariance where rows abound, which squares the condition but is far cheaper.
+        let (components, variance) = if n >= 10 * dim { by_covariance(&data, n, dim)? } else { by_svd(&data, n, dim)? };
+        let mut pca = Self { mean, components, variance };
+        pca.settle(n.max(dim));
+        Ok(pca)
+    }
+
+    /// Zeroes axes without variance and turns each axis so that its largest entry is positive (`svd_flip`, decided by the axes).
+    fn settle(&mut self, size: usize) {
+        let floor = (size as f64 * f64::EPSILON).powi(2) * self.variance[0].max(0.0);
+        for (mut axis, variance) in self.components.rows_mut().into_iter().zip(&mut self.variance) {
+            if *variance <= floor {
+                axis.fill(0.0);
+                *variance = 0.0;
+                continue;
+            }
+            let largest = axis.iter().fold(0.0f64, |m, &v| if v.abs() > m.abs() { v } else { m });
+            if largest < 0.0 {
+                axis.mapv_inplace(|v| -v);
+            }
+        }
+    }
+
+    /// Rotates rows: rows × axes.
+    pub fn apply(&self, x: ArrayView2<'_, f64>) -> Array2<f64> {
+        let (n, dim, axes) = (x.nrows(), self.mean.len(), self.components.nrows());
+        let components: Vec<f64> = self.components.iter().copied().collect();
+        let parts = spread(true, n.div_ceil(CHUNK), |chunk| {
+            let piece = x.slice(ndarray::s![chunk * CHUNK..((chunk + 1) * CHUNK).min(n), ..]);
+            let centred: Vec<f64> = piece.rows().into_iter().flat_map(|row| (&row - &self.mean).into_iter()).collect();
+            let mut out = vec![0.0; piece.nrows() * axes];
+            let a = rows(&centred, piece.nrows(), dim);
+            multiply(rows_mut(&mut out, piece.nrows(), axes), false, a, rows(&components, axes, dim).transpose());
+            out
+        });
+        let mut all = parts.into_iter().flatten();
+        Array2::from_shape_simple_fn((n, axes), || all.next().unwrap_or(f64::NAN))
+    }
+}
+
+/// Eigenvectors of the covariance.
+fn by_covariance(centred: &[f64], n: usize, dim: usize) -> Result<(Array2<f64>, Array1<f64>), Failure> {
+    let parts = spread(true, n.div_ceil(CHUNK), |chunk| {
+        let piece = &centred[chunk * CHUNK * dim..((chunk + 1) * CHUNK).min(n) * dim];
+        let x = rows(piece, piece.len() / dim, dim);
+        let mut out = vec![0.0; dim * dim];
+        multiply(rows_mut(&mut out, dim, dim), false, x.transpose(), x);
+        out
+    });
+    let mut covariance = vec![0.0; dim * dim];
+    for part in parts {
+        covariance.iter_mut().zip(part).for_each(|(c, p)| *c += p / (n - 1) as f64);
+    }
+    let eigen = SelfAdjointEigen::new(rows(&covariance, dim, dim), Side::Lower)
+        .map_err(|_| Failure::new("the eigen decomposition of the covariance did not converge"))?;
+    // Eigenvalues ascend; axes are wanted by falling variance. Rounding may leave a variance below zero.
+    let components = Array2::from_shape_fn((dim, dim), |(a, d)| eigen.U()[(d, dim - 1 - a)]);
+    let values = eigen.S();
+    let noise = dim as f64 * f64::EPSILON * values[dim - 1].max(0.0);
+    let variance = Array1::from_shape_fn(dim, |a| if values[dim - 1 - a] > noise { values[dim - 1 - a] } else { 0.0 });
+    Ok((components, variance))
+}
+
+/// Right singular vectors of the centred rows.
+fn by_svd(centred: &[f64], n: usize, dim: usize) -> Result<(Array2<f64>, Array1<f64>), Failure> {
+    let x: MatRef<'_, f64> = rows(centred, n, dim);
+    // faer wants tall matrices for the short way; a wide one is turned over.
+    let tall: Mat<f64> = if n >= dim { x.to_owned() } else { x.transpose().to_owned() };
+    let svd =
+        Svd::new_thin(tall.as_ref()).map_err(|_| Failure::new("the singular value decomposition of the features did not converge"))?;
+    let axes = n.min(dim);
+    let vectors = if n >= dim { svd.V() } else { svd.U() };
+    let components = Array2::from_shape_fn((axes, dim), |(a, d)| vectors[(d, a)]);
+    let variance = Array1::from_shape_fn(axes, |a| svd.S()[a].powi(2) / (n - 1) as f64);
+    Ok((components, variance))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn both_ways_find_the_same_axes() {
+        let x = Array2::from_shape_fn((60, 5), |(i, j)| ((i * (j + 3)) as f64 * 0.61).sin() * (j + 1) as f64);
+        let centred = &x - &x.mean_axis(Axis(0)).unwrap();
+        let data: Vec<f64> = centred.iter().copied().collect();
+        let a = Pca::fit(x.view()).unwrap();
+        let (components, variance) = by_svd(&data, 60, 5).unwrap();
+        let mut b = Pca { mean: a.mean.clone(), components, variance };
+        b.settle(60);
+        assert!((&a.variance - &b.variance).iter().all(|d| d.abs() < 1e-12));
+        assert!((&a.components - &b.components).iter().all(|d| d.abs() < 1e-11));
+    }
+
+    #[test]
+    fn an_axis_without_variance_yields_zeros_not_noise() {
+        let x = Array2::from_shape_fn((80, 3), |(i, j)| {
+            if j == 2 { 2.0 * (i as f64).sin() } else { (i as f64).sin() * (1 + j) as f64 + (j * i * i % 7) as f64 }
+        });
+        let wide = Array2::from_shape_fn((4, 9), |(i, j)| ((i * 9 + j) as f64).sin());
+        for x in [x, wide] {
+            let pca = Pca::fit(x.view()).unwrap();
+            let last = pca.apply(x.view()).column(pca.variance.len() - 1).to_vec();
+            assert!(last.iter().all(|v| *v == 0.0), "{last:?} {}", pca.variance);
+        }
+    }
+}

@@ -1,0 +1,426 @@
+//! One-vs-one support vector classification (libsvm's C-SVC semantics) on shared kernel blocks.
+//!
+//! Fitting keeps one kernel block per class and makes the block of each pair of classes once, when the pair is solved.
+//! Prediction goes class by class: inner products -> kernel -> product with the coefficients -> votes, in pieces that stay in cache.
+
+use linfa::dataset::{AsSingleTargets, DatasetBase};
+use linfa::traits::{Fit, PredictInplace};
+use ndarray::{Array1, Array2, ArrayBase, Data, Ix2};
+use rayon::prelude::*;
+
+use super::dense::{Real, multiply, rows, rows_mut, vectored};
+use super::guard::Checked;
+use super::params::{ClassWeight, Gamma, Kernel, Svm};
+use super::products::{Block, Points, WIDTH};
+use super::smo::{Machine, Pair, solve};
+use crate::diagnostic::{Failure, thousands};
+
+/// Support vectors whose kernel is held at once while predicting.
+const CHUNK: usize = 128;
+/// Largest kernel a fit may hold, in bytes.
+const KERNEL_LIMIT: usize = 16 << 30;
+
+/// The rows of one class, as numbers of points, in the order in which they were given.
+pub(crate) struct ClassRows {
+    pub class: usize,
+    pub points: Vec<usize>,
+}
+
+/// Sorts rows by class: what every classifier starts from. Classes ascend and have at least one row.
+pub(crate) fn by_class(labels: impl Iterator<Item = usize>) -> Vec<ClassRows> {
+    let mut groups = std::collections::BTreeMap::<usize, Vec<usize>>::new();
+    for (row, class) in labels.enumerate() {
+        groups.entry(class).or_default().push(row);
+    }
+    groups.into_iter().map(|(class, points)| ClassRows { class, points }).collect()
+}
+
+/// What one row of each class counts.
+pub(crate) fn class_weights(groups: &[ClassRows], how: ClassWeight) -> Vec<f64> {
+    let total: usize = groups.iter().map(|g| g.points.len()).sum();
+    groups
+        .iter()
+        .map(|g| match how {
+            ClassWeight::Balanced => total as f64 / (groups.len() * g.points.len()) as f64,
+            ClassWeight::Uniform => 1.0,
+        })
+        .collect()
+}
+
+/// A fitted machine whose support vectors are numbers of points held elsewhere.
+#[derive(Clone, Debug)]
+pub(crate) struct SvmModel<F> {
+    kernel: Kernel,
+    gamma: f64,
+    supports: Vec<Support<F>>,
+    /// One per pair (0,1), (0,2) .. (1,2) ..
+    rho: Vec<F>,
+    pub iterations: usize,
+    pub converged: bool,
+}
+
+/// The support vectors of one class.
+#[derive(Clone, Debug)]
+struct Support<F> {
+    class: usize,
+    points: Vec<usize>,
+    /// (classes - 1) × support vectors: the coefficients against every other class, ascending.
+    coefficients: Vec<F>,
+}
+
+/// The kernel between rows `a` and rows `b`.
+fn kernel_block<F: Real>(how: Kernel, gamma: f64, dim: usize, a: &Gathered<F>, b: &Gathered<F>) -> Vec<F> {
+    let (n, m) = (a.norms.len(), b.norms.len());
+    let mut block = vec![F::default(); n * m];
+    multiply(rows_mut(&mut block, n, m), false, rows(&a.data, n, dim), rows(&b.data, m, dim).transpose());
+    if how == Kernel::Rbf {
+        let mut dots = vec![F::default(); m];
+        for (row, &norm) in block.chunks_exact_mut(m).zip(&a.norms) {
+            dots.copy_from_slice(row);
+            F::radial(row, &dots, norm, &b.norms, F::of(gamma));
+        }
+    }
+    block
+}
+
+/// The rows of one class side by side.
+struct Gathered<F> {
+    data: Vec<F>,
+    norms: Vec<F>,
+}
+
+impl<F: Real> Gathered<F> {
+    fn new(points: &Points<F>, chosen: &[usize]) -> Self {
+        let data = chosen.iter().flat_map(|&p| points.row(p).iter().copied()).collect();
+        Self { data, norms: chosen.iter().map(|&p| points.norm(p)).collect() }
+    }
+}
+
+fn transposed<F: Real>(block: &[F], n: usize, m: usize) -> Vec<F> {
+    let mut out = vec![F::default(); n * m];
+    const TILE: usize = 32;
+    for i0 in (0..n).step_by(TILE) {
+        for j0 in (0..m).step_by(TILE) {
+            for i in i0..(i0 + TILE).min(n) {
+                for j in j0..(j0 + TILE).min(m) {
+                    out[j * n + i] = block[i * m + j];
+                }
+            }
+        }
+    }
+    out
+}
+
+/// 1 / (dimensions · variance of all values of the rows), 1 when they are all equal, as scikit-learn.
+fn scale<F: Real>(points: &Points<F>, groups: &[ClassRows]) -> f64 {
+    let chosen = || groups.iter().flat_map(|g| g.points.iter()).flat_map(|&p| points.row(p).iter().map(|v| v.wide()));
+    let n = groups.iter().map(|g| g.points.len()).sum::<usize>() * points.dim();
+    let mean = chosen().sum::<f64>() / n as f64;
+    let variance = chosen().map(|v| (v - mean).powi(2)).sum::<f64>() / n as f64;
+    if variance > 0.0 { 1.0 / (points.dim() as f64 * variance) } else { 1.0 }
+}
+
+impl<F: Real> SvmModel<F> {
+    /// Fits on some of the points. `share` lets the pairs run on several threads; the result is the same.
+    pub fn fit(points: &Points<F>, groups: &[ClassRows], how: &Svm, share: bool) -> Result<Self, Failure> {
+        if groups.len() < 2 {
+            return Err(Failure::new(format!("a support vector machine needs rows of at least 2 classes, got {}", groups.len())));
+        }
+        let largest = groups.iter().map(|g| g.points.len()).max().unwrap_or(0);
+        let held = groups.iter().map(|g| g.points.len().pow(2)).sum::<usize>() + 2 * largest * largest;
+        if held * size_of::<F>() > KERNEL_LIMIT {
+            return Err(Failure::new(format!(
+                "the kernel of {} rows in one class needs {} MB, more than the {} MB a fit may hold",
+                thousands(largest),
+                thousands((held * size_of::<F>()) >> 20),
+                thousands(KERNEL_LIMIT >> 20)
+            ))
+            .help("fit on fewer rows per class"));
+        }
+        let dim = points.dim();
+        let gamma = match how.gamma {
+            Gamma::Scale => scale(points, groups),
+            Gamma::Auto => 1.0 / dim as f64,
+            Gamma::Value(gamma) => gamma,
+        };
+        let own: Vec<Gathered<F>> = groups.iter().map(|g| Gathered::new(points, &g.points)).collect();
+        let within = |c: usize| {
+            let mut block = kernel_block(how.kernel, gamma, dim, &own[c], &own[c]);
+            if how.kernel == Kernel::Rbf {
+                // Rounding keeps |x|² + |x|² - 2 x·x off zero; a row's kernel with itself is 1.
+                let n = groups[c].points.len();
+                (0..n).for_each(|i| block[i * n + i] = F::of(1.0));
+            }
+            block
+        };
+        let n_classes = groups.len();
+        let blocks: Vec<Vec<F>> = spread(share, n_classes, within);
+        let weights = class_weights(groups, how.class_weight);
+        let pairs: Vec<(usize, usize)> = (0..n_classes).flat_map(|a| (a + 1..n_classes).map(move |b| (a, b))).collect();
+        let machines: Vec<Machine> = spread(share, pairs.len(), |at| {
+            let (a, b) = pairs[at];
+            let (n, m) = (groups[a].points.len(), groups[b].points.len());
+            let across = kernel_block(how.kernel, gamma, dim, &own[a], &own[b]);
+            let across_transposed = transposed(&across, n, m);
+            let pair = Pair {
+                n_first: n,
+                n_second: m,
+                first: &blocks[a],
+                across: &across,
+                across_transposed: &across_transposed,
+                second: &blocks[b],
+                c_first: how.c * weights[a],
+                c_second: how.c * weights[b],
+            };
+            solve(&pair, how.tolerance)
+        });
+        Ok(Self {
+            kernel: how.kernel,
+            gamma,
+            supports: supports(groups, &pairs, &machines),
+            rho: machines.iter().map(|m| F::of(m.rho)).collect(),
+            iterations: machines.iter().map(|m| m.iterations).sum(),
+            converged: machines.iter().all(|m| m.converged),
+        })
+    }
+
+    /// Returns the fitted classes, ascending.
+    pub fn classes(&self) -> impl ExactSizeIterator<Item = usize> {
+        self.supports.iter().map(|s| s.class)
+    }
+
+    /// Renames the points, when the model moves to another set of points.
+    pub fn renumber(&mut self, new: impl Fn(usize) -> usize) {
+        for support in &mut self.supports {
+            support.points.iter_mut().for_each(|p| *p = new(*p));
+        }
+    }
+
+    /// Returns the points that carry any coefficient, ascending.
+    pub fn support_points(&self) -> Vec<usize> {
+        let mut all: Vec<usize> = self.supports.iter().flat_map(|s| s.points.iter().copied()).collect();
+        all.sort_unstable();
+        all
+    }
+
+    /// Calls `each` with every pair's decision values for the block's queries, in the order of `rho`.
+    fn decisions(&self, points: &Points<F>, block: &Block<F>, mut each: impl FnMut(usize, usize, &[F])) {
+        let others = self.supports.len() - 1;
+        let mut sums = vec![F::default(); self.supports.len() * others * WIDTH];
+        let mut kernel = vec![F::default(); CHUNK * WIDTH];
+        for (support, sums) in self.supports.iter().zip(sums.chunks_exact_mut(others * WIDTH)) {
+            let n = support.points.len();
+            let coefficients = rows(&support.coefficients, others, n);
+            for start in (0..n).step_by(CHUNK) {
+                let chunk = &support.points[start..(start + CHUNK).min(n)];
+                for (&point, out) in chunk.iter().zip(kernel.chunks_exact_mut(WIDTH)) {
+                    match self.kernel {
+                        Kernel::Rbf => F::radial(out, block.products(point), points.norm(point), block.norms(), F::of(self.gamma)),
+                        Kernel::Linear => out.copy_from_slice(block.products(point)),
+                    }
+                }
+                let kernel = rows(&kernel[..chunk.len() * WIDTH], chunk.len(), WIDTH);
+                multiply(rows_mut(sums, others, WIDTH), start > 0, coefficients.subcols(start, chunk.len()), kernel);
+            }
+        }
+        let mut decision = [F::default(); WIDTH];
+        let mut at = 0;
+        for a in 0..self.supports.len() {
+            for b in a + 1..self.supports.len() {
+                let of_a = &sums[(a * others + b - 1) * WIDTH..][..WIDTH];
+                let of_b = &sums[(b * others + a) * WIDTH..][..WIDTH];
+                for ((d, x), y) in decision.iter_mut().zip(of_a).zip(of_b) {
+                    *d = *x + *y - self.rho[at];
+                }
+                each(a, b, &decision);
+                at += 1;
+            }
+        }
+    }
+
+    /// Writes the class of each query of the block: most votes, the lowest class among equals.
+    pub fn predict_block(&self, points: &Points<F>, block: &Block<F>, out: &mut [usize]) {
+        let mut votes = vec![0u16; self.supports.len() * WIDTH];
+        self.decisions(points, block, |a, b, decision| {
+            let (low, high) = votes.split_at_mut(b * WIDTH);
+            let (for_a, for_b) = (&mut low[a * WIDTH..(a + 1) * WIDTH], &mut high[..WIDTH]);
+            vectored(
+                #[inline(always)]
+                || {
+                    for ((d, a), b) in decision.iter().zip(for_a).zip(for_b) {
+                        let first = u16::from(*d > F::default());
+                        *a += first;
+                        *b += 1 - first;
+                    }
+                },
+            );
+        });
+        for (query, out) in out.iter_mut().enumerate().take(block.used()) {
+            let mut winner = 0;
+            for class in 1..self.supports.len() {
+                if votes[class * WIDTH + query] > votes[winner * WIDTH + query] {
+                    winner = class;
+                }
+            }
+            *out = self.supports[winner].class;
+        }
+    }
+}
+
+/// Turns the machines of all pairs into coefficients by class; rows without any coefficient are left out.
+fn supports<F: Real>(groups: &[ClassRows], pairs: &[(usize, usize)], machines: &[Machine]) -> Vec<Support<F>> {
+    let others = groups.len() - 1;
+    let mut dense: Vec<Vec<f64>> = groups.iter().map(|g| vec![0.0; others * g.points.len()]).collect();
+    for (&(a, b), machine) in pairs.iter().zip(machines) {
+        let (n, m) = (groups[a].points.len(), groups[b].points.len());
+        dense[a][(b - 1) * n..b * n].copy_from_slice(&machine.coefficients[..n]);
+        dense[b][a * m..(a + 1) * m].copy_from_slice(&machine.coefficients[n..]);
+    }
+    groups
+        .iter()
+        .zip(dense)
+        .map(|(group, dense)| {
+            let n = group.points.len();
+            let carry: Vec<usize> = (0..n).filter(|&i| (0..others).any(|o| dense[o * n + i] != 0.0)).collect();
+            Support {
+                class: group.class,
+                points: carry.iter().map(|&i| group.points[i]).collect(),
+                coefficients: (0..others).flat_map(|o| carry.iter().map(|&i| F::of(dense[o * n + i])).collect::<Vec<F>>()).collect(),
+            }
+        })
+        .collect()
+}
+
+/// Does `n` pieces of work in order or on all threads; the results are in order either way.
+pub(crate) fn spread<T: Send>(share: bool, n: usize, work: impl Fn(usize) -> T + Send + Sync) -> Vec<T> {
+    if share { (0..n).into_par_iter().map(work).collect() } else { (0..n).map(work).collect() }
+}
+
+/// A support vector classifier with its own support vectors.
+#[derive(Clone, Debug)]
+pub struct FittedSvm<F> {
+    model: SvmModel<F>,
+    points: Points<F>,
+}
+
+impl<F: Real> FittedSvm<F> {
+    /// Returns the classes it knows, ascending.
+    pub fn classes(&self) -> Vec<usize> {
+        self.model.classes().collect()
+    }
+
+    /// Returns how many support vectors each class has.
+    pub fn n_support(&self) -> Vec<usize> {
+        self.model.supports.iter().map(|s| s.points.len()).collect()
+    }
+
+    /// Returns gamma as used.
+    pub fn gamma(&self) -> f64 {
+        self.model.gamma
+    }
+
+    /// Returns the steps taken by all machines together.
+    pub fn iterations(&self) -> usize {
+        self.model.iterations
+    }
+
+    /// Returns whether every machine met its tolerance.
+    pub fn converged(&self) -> bool {
+        self.model.converged
+    }
+
+    /// Returns queries × pairs (0,1), (0,2) .. (1,2) ..: above 0 speaks for the first class of the pair.
+    pub fn decision_values<D: Data<Elem = F>>(&self, queries: &ArrayBase<D, Ix2>) -> Array2<F> {
+        let n = queries.nrows();
+        let pairs = self.model.rho.len();
+        let view = queries.view();
+        let pieces: Vec<Vec<F>> = (0..n.div_ceil(WIDTH))
+            .into_par_iter()
+            .map(|piece| {
+                let block = Block::new(&self.points, view, piece * WIDTH);
+                let mut out = vec![F::default(); block.used() * pairs];
+                let mut at = 0;
+                self.model.decisions(&self.points, &block, |_, _, decision| {
+                    for (query, &d) in decision.iter().enumerate().take(block.used()) {
+                        out[query * pairs + at] = d;
+                    }
+                    at += 1;
+                });
+                out
+            })
+            .collect();
+        Array2::from_shape_fn((n, pairs), |(i, j)| pieces[i / WIDTH][(i % WIDTH) * pairs + j])
+    }
+}
+
+impl<F: Real, D: Data<Elem = F>, T: AsSingleTargets<Elem = usize>> Fit<ArrayBase<D, Ix2>, T, Failure> for Checked<Svm> {
+    type Object = FittedSvm<F>;
+
+    /// Fits on rows of any classes.
+    ///
+    /// # Errors
+    /// When there are rows of fewer than two classes, or the kernel does not fit into memory.
+    fn fit(&self, dataset: &DatasetBase<ArrayBase<D, Ix2>, T>) -> Result<FittedSvm<F>, Failure> {
+        let all = Points::all(dataset.records.view());
+        let groups = by_class(dataset.targets.as_single_targets().iter().copied());
+        let mut model = SvmModel::fit(&all, &groups, self, true)?;
+        let kept = model.support_points();
+        let points = Points::gather(dataset.records.view(), kept.iter().copied());
+        model.renumber(|old| kept.partition_point(|&k| k < old));
+        Ok(FittedSvm { model, points })
+    }
+}
+
+impl<F: Real, D: Data<Elem = F>> PredictInplace<ArrayBase<D, Ix2>, Array1<usize>> for FittedSvm<F> {
+    fn predict_inplace<'a>(&'a self, queries: &'a ArrayBase<D, Ix2>, y: &mut Array1<usize>) {
+        assert_eq!(queries.nrows(), y.len(), "one class per query");
+        predict_blocks(&self.points, queries, y, |block, out| self.model.predict_block(&self.points, block, out));
+    }
+
+    fn default_target(&self, queries: &ArrayBase<D, Ix2>) -> Array1<usize> {
+        Array1::zeros(queries.nrows())
+    }
+}
+
+/// Predicts block by block on all threads.
+pub(crate) fn predict_blocks<F: Real, D: Data<Elem = F>>(
+    points: &Points<F>,
+    queries: &ArrayBase<D, Ix2>,
+    y: &mut Array1<usize>,
+    predict: impl Fn(&Block<F>, &mut [usize]) + Sync,
+) {
+    let view = queries.view();
+    let out: Vec<usize> = (0..queries.nrows().div_ceil(WIDTH))
+        .into_par_iter()
+        .flat_map_iter(|piece| {
+            let block = Block::new(points, view, piece * WIDTH);
+            let mut out = vec![0; block.used()];
+            predict(&block, &mut out);
+            out
+        })
+        .collect();
+    y.iter_mut().zip(out).for_each(|(y, class)| *y = class);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use linfa::traits::Predict;
+    use ndarray::array;
+
+    #[test]
+    fn a_linear_machine_separates_three_corners() {
+        let x = array![[0.0, 0.0], [0.1, 0.0], [5.0, 0.0], [5.1, 0.1], [0.0, 5.0], [0.1, 5.1]];
+        let data = DatasetBase::new(x.clone(), array![4usize, 4, 7, 7, 9, 9]);
+        let fitted = Svm { kernel: Kernel::Linear, ..Svm::default() }.fit(&data).unwrap();
+        assert_eq!(fitted.predict(&x), array![4, 4, 7, 7, 9, 9]);
+        assert_eq!(fitted.classes(), [4, 7, 9]);
+    }
+
+    #[test]
+    fn one_class_is_refused_by_name() {
+        let data = DatasetBase::new(array![[0.0], [1.0]], array![0usize, 0]);
+        let failure = Svm::default().fit(&data).unwrap_err();
+        assert_eq!(failure.message(), "a support vector machine needs rows of at least 2 classes, got 1");
+    }
+}

@@ -1,0 +1,279 @@
+//! Results as tidy rows: one per method, number of labels and repeat; and what they come to.
+
+use serde::{Deserialize, Serialize};
+
+use super::metrics::{Confusion, mean, mean_and_deviation};
+use crate::diagnostic::{Context, Failure};
+
+/// All repeats of one method with one number of labels: the piece that is cached by itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Cell {
+    /// The method as tables name it.
+    pub classifier: String,
+    /// Labelled rows wanted per class.
+    pub per_class: usize,
+    pub runs: Vec<Run>,
+}
+
+/// One repeat.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Run {
+    pub repeat: usize,
+    /// Labelled rows used, over all classes.
+    pub rows_used: usize,
+    /// Whether the solver met its tolerance.
+    pub converged: bool,
+    pub confusion: Confusion,
+    /// Predicted class of every row of the roster's `test`, where these are kept.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub predictions: Option<Vec<usize>>,
+}
+
+/// One row of the tidy table.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ResultRow {
+    pub classifier: String,
+    pub per_class: usize,
+    pub repeat: usize,
+    pub rows_used: usize,
+    pub converged: bool,
+    pub balanced_accuracy: f64,
+    pub accuracy: f64,
+    pub macro_f1: f64,
+    /// One per class; none for a class without rows.
+    pub recall: Vec<Option<f64>>,
+}
+
+/// Mean and sample standard deviation over the repeats of a cell.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Summary {
+    pub classifier: String,
+    pub per_class: usize,
+    pub repeats: usize,
+    pub rows_used: usize,
+    pub balanced_accuracy: f64,
+    pub balanced_accuracy_std: f64,
+    pub accuracy: f64,
+    pub accuracy_std: f64,
+    pub macro_f1: f64,
+    pub macro_f1_std: f64,
+    /// Mean recall of each class; none for a class without rows.
+    pub recall: Vec<Option<f64>>,
+    pub recall_std: Vec<Option<f64>>,
+    /// Mean precision of each class over the repeats that predicted it at all.
+    pub precision: Vec<Option<f64>>,
+    /// Counts of all repeats together.
+    pub confusion: Confusion,
+}
+
+/// The whole sweep.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Table {
+    pub classes: Vec<String>,
+    pub rows: Vec<ResultRow>,
+    pub summaries: Vec<Summary>,
+}
+
+impl Table {
+    /// Lays cells out in the order given.
+    ///
+    /// # Errors
+    /// When a cell was made with another number of classes, or without any repeat.
+    pub fn new(classes: &[String], cells: &[Cell]) -> Result<Self, Failure> {
+        for cell in cells {
+            if cell.runs.is_empty() || cell.runs.iter().any(|run| run.confusion.classes() != classes.len()) {
+                return Err(Failure::new(format!(
+                    "the results of `{}` with {} per class do not have repeats of {} classes",
+                    cell.classifier,
+                    cell.per_class,
+                    classes.len()
+                )));
+            }
+        }
+        let rows = cells.iter().flat_map(|cell| cell.runs.iter().map(|run| row(cell, run))).collect();
+        Ok(Self { classes: classes.to_vec(), rows, summaries: cells.iter().map(summary).collect() })
+    }
+
+    /// Returns the tidy rows as CSV, one recall column per class.
+    pub fn to_csv(&self) -> Result<String, Failure> {
+        let fixed = ["classifier", "per_class", "repeat", "rows_used", "converged", "balanced_accuracy", "accuracy", "macro_f1"];
+        let head = fixed.map(String::from).into_iter().chain(self.classes.iter().map(|class| format!("recall {class}")));
+        write_csv(
+            head.collect(),
+            self.rows.iter().map(|r| {
+                let fixed = vec![
+                    r.classifier.clone(),
+                    r.per_class.to_string(),
+                    r.repeat.to_string(),
+                    r.rows_used.to_string(),
+                    r.converged.to_string(),
+                    r.balanced_accuracy.to_string(),
+                    r.accuracy.to_string(),
+                    r.macro_f1.to_string(),
+                ];
+                fixed.into_iter().chain(r.recall.iter().map(blank_if_none)).collect()
+            }),
+        )
+    }
+
+    /// Returns one row per method and number of labels as CSV.
+    pub fn summary_csv(&self) -> Result<String, Failure> {
+        let fixed = [
+            "classifier",
+            "per_class",
+            "repeats",
+            "rows_used",
+            "balanced_accuracy",
+            "balanced_accuracy_std",
+            "accuracy",
+            "accuracy_std",
+            "macro_f1",
+            "macro_f1_std",
+        ];
+        let recalls = self.classes.iter().map(|class| format!("recall {class}"));
+        write_csv(
+            fixed.map(String::from).into_iter().chain(recalls).collect(),
+            self.summaries.iter().map(|s| {
+                let whole = [s.per_class, s.repeats, s.rows_used].map(|v| v.to_string());
+                let figures = [s.balanced_accuracy, s.balanced_accuracy_std, s.accuracy, s.accuracy_std, s.macro_f1, s.macro_f1_std];
+                let figures = figures.map(|v| v.to_string());
+                let fixed = [s.classifier.clone()].into_iter().chain(whole).chain(figures);
+                fixed.chain(s.recall.iter().map(blank_if_none)).collect()
+            }),
+        )
+    }
+
+    /// Returns the confusion counts as CSV, one line per (method, number of labels, true class, predicted class) that occurred.
+    pub fn confusion_csv(&self) -> Result<String, Failure> {
+        let head = ["classifier", "per_class", "truth", "predicted", "count"].map(String::from).to_vec();
+        let n = self.classes.len();
+        let lines = self.summaries.iter().flat_map(|s| {
+            (0..n * n).filter(|at| s.confusion.at(at / n, at % n) > 0).map(move |at| {
+                let (truth, predicted) = (at / n, at % n);
+                vec![
+                    s.classifier.clone(),
+                    s.per_class.to_string(),
+                    self.classes[truth].clone(),
+                    self.classes[predicted].clone(),
+                    s.confusion.at(truth, predicted).to_string(),
+                ]
+            })
+        });
+        write_csv(head, lines)
+    }
+
+    /// Returns everything as JSON.
+    pub fn to_json(&self) -> Result<String, Failure> {
+        serde_json::to_string_pretty(self).doing(|| "cannot write the results")
+    }
+
+    /// Reads what [`Table::to_json`] wrote.
+    pub fn from_json(text: &str) -> Result<Self, Failure> {
+        serde_json::from_str(text).doing(|| "cannot read the results")
+    }
+}
+
+fn row(cell: &Cell, run: &Run) -> ResultRow {
+    ResultRow {
+        classifier: cell.classifier.clone(),
+        per_class: cell.per_class,
+        repeat: run.repeat,
+        rows_used: run.rows_used,
+        converged: run.converged,
+        balanced_accuracy: run.confusion.balanced_accuracy(),
+        accuracy: run.confusion.accuracy(),
+        macro_f1: run.confusion.macro_f1(),
+        recall: (0..run.confusion.classes()).map(|class| run.confusion.recall(class)).collect(),
+    }
+}
+
+fn summary(cell: &Cell) -> Summary {
+    let over = |f: &dyn Fn(&Confusion) -> f64| mean_and_deviation(&cell.runs.iter().map(|run| f(&run.confusion)).collect::<Vec<f64>>());
+    let (balanced_accuracy, balanced_accuracy_std) = over(&Confusion::balanced_accuracy);
+    let (accuracy, accuracy_std) = over(&Confusion::accuracy);
+    let (macro_f1, macro_f1_std) = over(&Confusion::macro_f1);
+    let mut confusion = Confusion::new(cell.runs[0].confusion.classes());
+    cell.runs.iter().for_each(|run| confusion.add(&run.confusion));
+    let recalls = |class: usize| cell.runs.iter().map(|run| run.confusion.recall(class)).collect::<Option<Vec<f64>>>();
+    let classes = 0..confusion.classes();
+    Summary {
+        classifier: cell.classifier.clone(),
+        per_class: cell.per_class,
+        repeats: cell.runs.len(),
+        rows_used: cell.runs.iter().map(|run| run.rows_used).max().unwrap_or(0),
+        balanced_accuracy,
+        balanced_accuracy_std,
+        accuracy,
+        accuracy_std,
+        macro_f1,
+        macro_f1_std,
+        recall: classes.clone().map(|class| recalls(class).map(|r| mean_and_deviation(&r).0)).collect(),
+        recall_std: classes.clone().map(|class| recalls(class).map(|r| mean_and_deviation(&r).1)).collect(),
+        precision: classes
+            .map(|class| {
+                let seen: Vec<f64> = cell.runs.iter().filter_map(|run| run.confusion.precision(class)).collect();
+                (!seen.is_empty()).then(|| mean(seen.into_iter()))
+            })
+            .collect(),
+        confusion,
+    }
+}
+
+fn blank_if_none(value: &Option<f64>) -> String {
+    value.map_or_else(String::new, |v| v.to_string())
+}
+
+fn write_csv(head: Vec<String>, lines: impl Iterator<Item = Vec<String>>) -> Result<String, Failure> {
+    let mut writer = csv::Writer::from_writer(Vec::new());
+    writer.write_record(head).doing(|| "cannot write the results")?;
+    for line in lines {
+        writer.write_record(line).doing(|| "cannot write the results")?;
+    }
+    let bytes = writer.into_inner().doing(|| "cannot write the results")?;
+    String::from_utf8(bytes).doing(|| "cannot write the results")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Table {
+        let run = |repeat, pairs: &[(usize, usize)]| Run {
+            repeat,
+            rows_used: 4,
+            converged: true,
+            confusion: Confusion::of(3, pairs.iter().copied()),
+            predictions: None,
+        };
+        let runs = vec![run(0, &[(0, 0), (1, 1)]), run(1, &[(0, 1), (1, 1)])];
+        let cell = Cell { classifier: "SVM".into(), per_class: 2, runs };
+        Table::new(&["a".into(), "b, c".into(), "d".into()], &[cell]).unwrap()
+    }
+
+    #[test]
+    fn rows_and_summary_say_the_same() {
+        let table = table();
+        assert_eq!(
+            table.to_csv().unwrap(),
+            "classifier,per_class,repeat,rows_used,converged,balanced_accuracy,accuracy,macro_f1,recall a,\"recall b, c\",recall d\n\
+             SVM,2,0,4,true,1,1,1,1,1,\n\
+             SVM,2,1,4,true,0.5,0.5,0.3333333333333333,0,1,\n"
+        );
+        let summary = &table.summaries[0];
+        assert_eq!((summary.balanced_accuracy, summary.repeats, summary.recall[2]), (0.75, 2, None));
+        assert!((summary.balanced_accuracy_std - 0.125f64.sqrt()).abs() < 1e-15);
+        assert_eq!(summary.confusion.at(1, 1), 2);
+    }
+
+    #[test]
+    fn a_table_survives_its_json() {
+        assert_eq!(Table::from_json(&table().to_json().unwrap()).unwrap(), table());
+    }
+
+    #[test]
+    fn cells_of_other_classes_are_refused() {
+        let cell = Cell { classifier: "SVM".into(), per_class: 2, runs: Vec::new() };
+        let message = Table::new(&["a".into()], &[cell]).unwrap_err().message().to_string();
+        assert_eq!(message, "the results of `SVM` with 2 per class do not have repeats of 1 classes");
+    }
+}

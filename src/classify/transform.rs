@@ -1,0 +1,216 @@
+//! A chain of transform steps: fitted once on some rows, applied to any.
+//!
+//! The file form is safetensors: the metadata entry `steps` names the steps, tensors are `{place}.mean`, `{place}.components` and so on, f64.
+
+use std::collections::HashMap;
+
+use ndarray::{Array1, Array2};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+
+use super::features::Features;
+use super::params::TransformStep;
+use super::pca::Pca;
+use super::yeo_johnson::YeoJohnson;
+use crate::diagnostic::{Context, Failure, count};
+
+/// One fitted step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum FittedStep {
+    Pca(Pca),
+    YeoJohnson(YeoJohnson),
+}
+
+/// A fitted chain.
+#[derive(Clone, Debug, PartialEq)]
+pub struct FittedTransform {
+    /// Numbers per row that go in.
+    dim: usize,
+    steps: Vec<FittedStep>,
+}
+
+impl FittedTransform {
+    /// Fits the steps one after another, each on what the ones before make of the rows named by `ids`.
+    ///
+    /// # Errors
+    /// When an id has no features, when there are too few rows, or a decomposition fails.
+    pub fn fit(features: &Features, ids: &[String], steps: &[TransformStep]) -> Result<Self, Failure> {
+        let place = features.rows_by_id();
+        let chosen = ids
+            .iter()
+            .map(|id| {
+                place.get(id.as_str()).copied().ok_or_else(|| Failure::new(format!("`{id}` has no features to fit the transform on")))
+            })
+            .collect::<Result<Vec<usize>, Failure>>()?;
+        if chosen.is_empty() {
+            return Err(Failure::new("a transform needs at least 1 row to fit on, got 0"));
+        }
+        let mut x = Array2::from_shape_fn((chosen.len(), features.dim()), |(i, d)| f64::from(features.values[(chosen[i], d)]));
+        let mut fitted = Vec::with_capacity(steps.len());
+        for (at, step) in steps.iter().enumerate() {
+            let step = match step {
+                TransformStep::Pca => FittedStep::Pca(Pca::fit(x.view()).map_err(|f| f.while_doing("cannot fit the transform"))?),
+                TransformStep::YeoJohnson => FittedStep::YeoJohnson(YeoJohnson::fit(x.view())),
+            };
+            if at + 1 < steps.len() {
+                x = step.apply(x);
+            }
+            fitted.push(step);
+        }
+        Ok(Self { dim: features.dim(), steps: fitted })
+    }
+
+    /// Returns the fitted steps in order.
+    pub fn steps(&self) -> &[FittedStep] {
+        &self.steps
+    }
+
+    /// Transforms all rows; each by itself, so one more row changes no other.
+    ///
+    /// # Errors
+    /// When the rows have another number of dimensions than those it was fitted on, or a result is not finite.
+    pub fn apply(&self, features: &Features) -> Result<Features, Failure> {
+        if features.dim() != self.dim {
+            return Err(Failure::new(format!("features have {}, expected {} as in the fit", count(features.dim(), "dimension"), self.dim)));
+        }
+        // In pieces, so that the f64 copies stay small.
+        const PIECE: usize = 4096;
+        let n = features.ids.len();
+        let mut out: Vec<f32> = Vec::new();
+        let mut width = self.dim;
+        for start in (0..n).step_by(PIECE) {
+            let piece = features.values.slice(ndarray::s![start..(start + PIECE).min(n), ..]).mapv(f64::from);
+            let done = self.steps.iter().fold(piece, |x, step| step.apply(x));
+            width = done.ncols();
+            out.extend(done.iter().map(|&v| v as f32));
+        }
+        let values = Array2::from_shape_vec((n, width), out).doing(|| "cannot transform the features")?;
+        Features::new(features.ids.clone(), values).map_err(|f| f.while_doing("after the transform"))
+    }
+
+    /// Returns the file form: the same transform always gives the same bytes.
+    pub fn to_bytes(&self) -> Result<Vec<u8>, Failure> {
+        let mut names = Vec::new();
+        let mut tensors: Vec<(String, Vec<usize>, Vec<u8>)> = Vec::new();
+        let mut add = |at: usize, name: &str, shape: Vec<usize>, values: &mut dyn Iterator<Item = &f64>| {
+            tensors.push((format!("{at}.{name}"), shape, values.flat_map(|v| v.to_le_bytes()).collect()));
+        };
+        for (at, step) in self.steps.iter().enumerate() {
+            match step {
+                FittedStep::Pca(p) => {
+                    names.push(TransformStep::Pca);
+                    add(at, "mean", p.mean.shape().to_vec(), &mut p.mean.iter());
+                    add(at, "components", p.components.shape().to_vec(), &mut p.components.iter());
+                    add(at, "variance", p.variance.shape().to_vec(), &mut p.variance.iter());
+                }
+                FittedStep::YeoJohnson(y) => {
+                    names.push(TransformStep::YeoJohnson);
+                    add(at, "lambdas", y.lambdas.shape().to_vec(), &mut y.lambdas.iter());
+                    add(at, "mean", y.mean.shape().to_vec(), &mut y.mean.iter());
+                    add(at, "scale", y.scale.shape().to_vec(), &mut y.scale.iter());
+                }
+            }
+        }
+        let steps = serde_json::json!({ "dim": self.dim, "steps": names }).to_string();
+        let views = tensors
+            .iter()
+            .map(|(name, shape, data)| Ok((name, TensorView::new(Dtype::F64, shape.clone(), data)?)))
+            .collect::<Result<Vec<_>, safetensors::SafeTensorError>>()
+            .doing(|| "cannot write the transform")?;
+        safetensors::serialize(views, Some(HashMap::from([("transform".to_string(), steps)]))).doing(|| "cannot write the transform")
+    }
+
+    /// Reads the file form.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self, Failure> {
+        #[derive(serde::Deserialize)]
+        struct Header {
+            dim: usize,
+            steps: Vec<TransformStep>,
+        }
+        let (_, metadata) = SafeTensors::read_metadata(bytes).doing(|| "cannot read the transform")?;
+        let tensors = SafeTensors::deserialize(bytes).doing(|| "cannot read the transform")?;
+        let header = metadata.metadata().as_ref().and_then(|m| m.get("transform"));
+        let header = header.ok_or_else(|| Failure::new("the file holds no transform: the metadata entry `transform` is missing"))?;
+        let Header { dim, steps } = serde_json::from_str(header).doing(|| "cannot read the steps of the transform")?;
+        let vector = |at: usize, name: &str| read(&tensors, &format!("{at}.{name}")).map(Array1::from_iter);
+        let mut width = dim;
+        let mut fitted = Vec::with_capacity(steps.len());
+        for (at, step) in steps.iter().enumerate() {
+            let (step, lengths) = match step {
+                TransformStep::Pca => {
+                    let (mean, variance) = (vector(at, "mean")?, vector(at, "variance")?);
+                    let shape = (variance.len(), width);
+                    let components = Array2::from_shape_vec(shape, read(&tensors, &format!("{at}.components"))?);
+                    let components = components.doing(|| format!("`{at}.components` does not fit"))?;
+                    let lengths = vec![mean.len()];
+                    (FittedStep::Pca(Pca { mean, components, variance }), lengths)
+                }
+                TransformStep::YeoJohnson => {
+                    let step = YeoJohnson { lambdas: vector(at, "lambdas")?, mean: vector(at, "mean")?, scale: vector(at, "scale")? };
+                    let lengths = vec![step.lambdas.len(), step.mean.len(), step.scale.len()];
+                    (FittedStep::YeoJohnson(step), lengths)
+                }
+            };
+            if lengths.iter().any(|&length| length != width) {
+                return Err(Failure::new(format!("step {at} of the transform has lengths {lengths:?}, expected {width}")));
+            }
+            if let FittedStep::Pca(pca) = &step {
+                width = pca.variance.len();
+            }
+            fitted.push(step);
+        }
+        Ok(Self { dim, steps: fitted })
+    }
+}
+
+impl FittedStep {
+    fn apply(&self, x: Array2<f64>) -> Array2<f64> {
+        match self {
+            Self::Pca(pca) => pca.apply(x.view()),
+            Self::YeoJohnson(power) => power.apply(x.view()),
+        }
+    }
+}
+
+fn read(tensors: &SafeTensors<'_>, name: &str) -> Result<Vec<f64>, Failure> {
+    let view = tensors.tensor(name).doing(|| format!("the transform has no tensor `{name}`"))?;
+    if view.dtype() != Dtype::F64 {
+        return Err(Failure::new(format!("`{name}` holds {:?}, expected F64", view.dtype())));
+    }
+    Ok(view.data().chunks_exact(8).map(|b| f64::from_le_bytes([b[0], b[1], b[2], b[3], b[4], b[5], b[6], b[7]])).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn features() -> Features {
+        let values = Array2::from_shape_fn((30, 4), |(i, j)| ((i * 3 + j * 5) as f32 * 0.4).sin() * (1 + j) as f32);
+        Features::new((0..30).map(|i| format!("{i:02}")).collect(), values).unwrap()
+    }
+
+    #[test]
+    fn a_fitted_chain_survives_its_file() {
+        let features = features();
+        let fitted = FittedTransform::fit(&features, &features.ids[..20], &[TransformStep::Pca, TransformStep::YeoJohnson]).unwrap();
+        let bytes = fitted.to_bytes().unwrap();
+        assert_eq!(FittedTransform::from_bytes(&bytes).unwrap(), fitted);
+        assert_eq!(fitted.to_bytes().unwrap(), bytes);
+        assert!(FittedTransform::from_bytes(&features.to_bytes().unwrap()).is_err());
+    }
+
+    #[test]
+    fn a_row_is_transformed_by_itself() {
+        let features = features();
+        let fitted = FittedTransform::fit(&features, &features.ids, &[TransformStep::YeoJohnson, TransformStep::Pca]).unwrap();
+        let all = fitted.apply(&features).unwrap();
+        let one = Features::new(vec!["07".into()], features.values.slice(ndarray::s![7..8, ..]).to_owned()).unwrap();
+        let alone = fitted.apply(&one).unwrap();
+        assert!(alone.values.iter().zip(all.values.row(7)).all(|(a, b)| (a - b).abs() < 1e-5));
+    }
+
+    #[test]
+    fn an_unknown_id_is_named() {
+        let failure = FittedTransform::fit(&features(), &["31".to_string()], &[]).unwrap_err();
+        assert_eq!(failure.message(), "`31` has no features to fit the transform on");
+    }
+}
