@@ -49,7 +49,8 @@ impl FeatureSet {
         let what = || "failed to read the features";
         let (_, header) = SafeTensors::read_metadata(bytes).doing(what)?;
         let tensors = SafeTensors::deserialize(bytes).doing(what)?;
-        let head = header.metadata().as_ref().and_then(|m| m.get("flow")).ok_or_else(|| Failure::new("the feature file names no tables"))?;
+        let head =
+            header.metadata().as_ref().and_then(|m| m.get("flow")).ok_or_else(|| Failure::new("the feature file names no tables"))?;
         let head: Head = serde_json::from_str(head).doing(what)?;
         let table = |name: &String| -> Result<(String, Features), Failure> {
             let view = tensors.tensor(name).doing(what)?;

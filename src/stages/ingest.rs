@@ -74,7 +74,9 @@ impl Stage for Ingest {
         let sets = roots.iter().map(|(role, _)| io.source(role)).collect::<Result<Vec<_>, _>>()?;
         let known: HashMap<PathBuf, Digest> = sets
             .iter()
-            .flat_map(|set| set.files.iter().map(|(name, digest)| (if name.is_empty() { set.root.clone() } else { set.root.join(name) }, *digest)))
+            .flat_map(|set| {
+                set.files.iter().map(|(name, digest)| (if name.is_empty() { set.root.clone() } else { set.root.join(name) }, *digest))
+            })
             .collect();
         let digest_of = |path: &Path| known.get(path).copied().map_or_else(|| hash_file(path), Ok);
         let places: Vec<&Path> = sets.iter().map(|set| set.root.as_path()).collect();

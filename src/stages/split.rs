@@ -42,7 +42,11 @@ impl Stage for Split {
 
     fn sources(&self) -> Vec<Source> {
         let about = "a CSV list with a column `id` or `image`";
-        let source = |(field, path): (&str, &crate::params::DataPath)| Source { role: format!("how.{field}"), path: path.clone(), about: about.to_string() };
+        let source = |(field, path): (&str, &crate::params::DataPath)| Source {
+            role: format!("how.{field}"),
+            path: path.clone(),
+            about: about.to_string(),
+        };
         self.how.roots().into_iter().map(source).collect()
     }
 
@@ -63,7 +67,12 @@ impl Stage for Split {
     fn run(&self, io: &Io) -> Result<(), Failure> {
         let images = io::images(io, "images")?;
         let labels = io::labels(io, "labels")?;
-        let places = self.how.roots().iter().map(|(field, _)| io.source(&format!("how.{field}")).map(|set| &set.root)).collect::<Result<Vec<_>, _>>()?;
+        let places = self
+            .how
+            .roots()
+            .iter()
+            .map(|(field, _)| io.source(&format!("how.{field}")).map(|set| &set.root))
+            .collect::<Result<Vec<_>, _>>()?;
         let division = self.how.divide(&images, &labels, io.seed(), &places)?;
         division.notes.iter().for_each(|note| io.monitor().note(note));
         for (part, ids) in division.lists.parts() {

@@ -44,7 +44,7 @@ impl Sweep {
             min_class_size: self.min_class_size,
             rename: self.rename.clone(),
             drop: self.drop.clone(),
-            evaluate: self.evaluate,
+            evaluate: self.evaluate.clone(),
             keep_predictions: 0,
         }
     }

@@ -10,12 +10,13 @@ use super::scan::{Check, CountDifference, Found, Ingested, OnBad, Scan, files_be
 use crate::data::names::{ImageId, text_of_path};
 use crate::data::table::ImageTable;
 use crate::diagnostic::{Failure, count};
+use crate::params::DataPath;
 
 crate::params! {
     /// The bone marrow data set as it is published. An image's id is its file name without the ending.
     pub struct BoneMarrow {
         /// The folder that holds `ART`, `BAS` and so on.
-        pub root: String = String::new(),
+        pub root: DataPath = DataPath::default(),
         pub on_bad: OnBad = OnBad::Fail,
         pub check: Check = Check::Headers,
     }

@@ -14,13 +14,14 @@ use crate::data::image::{Filter, Rgb, resize};
 use crate::data::names::ImageId;
 use crate::data::table::{ImageRow, ImageTable, Labels, Place};
 use crate::diagnostic::{Context, Failure, count};
+use crate::params::DataPath;
 use crate::random::Stream;
 
 crate::params! {
     /// Cells cut out of blood smears. An image's id is its picture and its line there; its group is the picture.
     pub struct Chula {
         /// The folder that holds `Dataset` and `Label`.
-        pub root: String = String::new(),
+        pub root: DataPath = DataPath::default(),
         /// Side of the square that is cut around each centre, in pixels; outside the picture its edge repeats.
         pub crop: usize = 80,
         /// Side of the square that is kept, in pixels; 0 keeps the cut as it is.

@@ -7,12 +7,13 @@ use super::scan::{Check, Found, Ingested, OnBad, Scan, files_below, handle_bad, 
 use crate::data::names::{ImageId, text_of_path};
 use crate::data::table::ImageTable;
 use crate::diagnostic::{Failure, count};
+use crate::params::DataPath;
 
 crate::params! {
     /// A folder of classes. An image's id is its path below the root.
     pub struct Folder {
         /// The folder that holds the folders of classes.
-        pub root: String = String::new(),
+        pub root: DataPath = DataPath::default(),
         /// Whether the folders are classes; without labels any tree of pictures will do.
         pub labelled: bool = true,
         /// The classes in the order wanted; by default sorted by name.

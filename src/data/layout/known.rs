@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{BoneMarrow, Chula, Folder, Ingested, Npz, PathTable, Scan};
 use crate::diagnostic::Failure;
+use crate::params::DataPath;
 
 /// How a data set lies on disk.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -24,7 +25,7 @@ pub enum Layout {
 
 impl Layout {
     /// Returns each path that the layout reads, as the user wrote it, with the name of its field: `root` or `file`.
-    pub fn roots(&self) -> Vec<(&'static str, &str)> {
+    pub fn roots(&self) -> Vec<(&'static str, &DataPath)> {
         match self {
             Self::Folder(l) => vec![("root", &l.root)],
             Self::Table(l) if l.root.is_empty() => vec![("file", &l.file)],

@@ -14,13 +14,14 @@ use super::scan::{Ingested, Packed, Scan, hash_file};
 use crate::data::names::ImageId;
 use crate::data::table::{ImageRow, ImageTable, Labels, Place};
 use crate::diagnostic::{Context, Failure, count, thousands};
+use crate::params::DataPath;
 
 crate::params! {
     /// A MedMNIST-style `.npz` file: 8-bit grey or RGB pictures of one size and whole-number labels, stored or deflated.
     ///
     /// An image's id is its part and number: `train_00017`.
     pub struct Npz {
-        pub file: String = String::new(),
+        pub file: DataPath = DataPath::default(),
         /// The names of classes 0, 1, ...; by default the numbers.
         pub classes: Option<Vec<String>> = None,
     }

@@ -8,14 +8,15 @@ use super::scan::{Check, Found, Ingested, OnBad, Scan, handle_bad, labels_of, lo
 use crate::data::names::ImageId;
 use crate::data::table::ImageTable;
 use crate::diagnostic::{Context, Failure, count, nearest};
+use crate::params::DataPath;
 
 crate::params! {
     /// A CSV table of images.
     pub struct PathTable {
         /// The table, with a line of column names.
-        pub file: String = String::new(),
+        pub file: DataPath = DataPath::default(),
         /// The folder that its paths start from; by default the table's own.
-        pub root: String = String::new(),
+        pub root: DataPath = DataPath::default(),
         /// The column of paths.
         pub path: String = "path".into(),
         /// The column of ids; by default the path is the id.

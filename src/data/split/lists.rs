@@ -8,14 +8,15 @@ use super::outcome::{Division, TEST, TRAIN, conclude};
 use crate::data::names::ImageId;
 use crate::data::table::{ImageTable, Labels};
 use crate::diagnostic::{Context, Failure, count};
+use crate::params::DataPath;
 
 crate::params! {
     /// Published lists: CSV with a column `id` or `image` (ids, paths or file names), or the text of one id a line.
     pub struct Lists {
-        pub train: String = String::new(),
+        pub train: DataPath = DataPath::default(),
         /// Without a test list, the labelled images that train does not name test.
-        pub test: Option<String> = None,
-        pub validation: Option<String> = None,
+        pub test: Option<DataPath> = None,
+        pub validation: Option<DataPath> = None,
         /// Images that no list names: an error unless allowed.
         pub allow_uncovered: bool = false,
         /// Images that train and test both name stay in train: an error unless allowed.
@@ -26,10 +27,10 @@ crate::params! {
 }
 
 impl Lists {
-    pub(super) fn roots(&self) -> Vec<(&'static str, &str)> {
-        let mut roots = vec![("train", self.train.as_str())];
-        roots.extend(self.test.as_deref().map(|file| ("test", file)));
-        roots.extend(self.validation.as_deref().map(|file| ("validation", file)));
+    pub(super) fn roots(&self) -> Vec<(&'static str, &DataPath)> {
+        let mut roots = vec![("train", &self.train)];
+        roots.extend(self.test.as_ref().map(|file| ("test", file)));
+        roots.extend(self.validation.as_ref().map(|file| ("validation", file)));
         roots
     }
 

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{Division, GroupedStratified, Lists, Stratified};
 use crate::data::table::{ImageTable, Labels};
 use crate::diagnostic::Failure;
+use crate::params::DataPath;
 
 /// How images are divided.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -21,7 +22,7 @@ pub enum Split {
 
 impl Split {
     /// Returns each file that the split reads, as the user wrote it, with the name of its field.
-    pub fn roots(&self) -> Vec<(&'static str, &str)> {
+    pub fn roots(&self) -> Vec<(&'static str, &DataPath)> {
         match self {
             Self::Stratified(_) | Self::GroupedStratified(_) => Vec::new(),
             Self::Lists(how) => how.roots(),
