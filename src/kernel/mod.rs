@@ -1,1 +1,24 @@
-//! CPU kernels, forward and backward.
+//! CPU kernels, forward and backward, on token-major slices of f32.
+//!
+//! A "row" is one token (or pixel) with all its channels. Every kernel gives the same bits for any number of threads:
+//! work is cut into pieces that depend on the shapes alone, and partial sums are added in the order of the pieces.
+
+mod level; // which instructions this machine has
+mod pieces; // cutting work
+mod matmul; // matrix products
+mod pointwise; // exp, GELU, bias, scale
+mod layer_norm;
+mod batch_norm;
+mod depthwise; // 3x3 convolution of each channel by itself
+mod conv; // 3x3 stride-2 convolution of the stem
+mod cross_covariance; // XCA
+
+pub use batch_norm::{BatchNorm, batch_norm_eval, batch_norm_train};
+pub use conv::{Conv, conv_backward, conv_forward};
+pub use cross_covariance::{Saved as XcaSaved, Shape as XcaShape, backward as xca_backward, forward as xca_forward};
+pub use depthwise::{Maps, depthwise, depthwise_weights};
+pub use layer_norm::{LayerNorm, affine, layer_norm, layer_norm_backward};
+pub use level::level;
+pub use matmul::{Matrix, Shared, matmul, matmul_one};
+pub use pieces::{PIECES, column_sums, each_row_block, pieces};
+pub use pointwise::{add_column_sums, add_rows, exp, fill_rows, gelu, gelu_backward, multiply};

@@ -80,7 +80,9 @@ impl Xcit {
         let wrong = |field, message: String| Err((field, message));
         match () {
             () if ![4, 8, 16].contains(&patch) => wrong("patch", format!("must be 4, 8 or 16, got {patch}")),
-            () if !(8..=4096).contains(&dim) || !dim.is_multiple_of(8) => wrong("dim", format!("must be a multiple of 8 up to 4096, got {dim}")),
+            () if !(8..=4096).contains(&dim) || !dim.is_multiple_of(8) => {
+                wrong("dim", format!("must be a multiple of 8 up to 4096, got {dim}"))
+            }
             () if heads == 0 || !dim.is_multiple_of(heads) => wrong("heads", format!("must divide dim {dim}, got {heads}")),
             () if !(1..=96).contains(&depth) => wrong("depth", format!("must be 1 to 96, got {depth}")),
             () if !(eta.is_finite() && eta >= 0.0) => wrong("eta", format!("must be finite and not negative, got {eta}")),

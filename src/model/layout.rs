@@ -13,7 +13,9 @@ pub enum Start {
     /// Normal with deviation 0.02, cut at ±2 (timm's `trunc_normal_`).
     TruncatedNormal,
     /// Uniform in ±1/√fan_in: the framework's default for convolutions.
-    Uniform { fan_in: usize },
+    Uniform {
+        fan_in: usize,
+    },
     Constant(f32),
 }
 

@@ -1,0 +1,165 @@
+//! Cross-covariance attention (El-Nouby et al. 2021, eq. 2) on the buffer of q, k and v as the projection leaves it.
+//!
+//! For each image and head, with q, k, v of N × d (rows 3·D apart): S = (qᵀk) / (|qᵢ||kⱼ|), norms over the tokens; A = softmax(τ·S) over j;
+//! out = v·Aᵀ. q and k are never normalised in memory: their norms scale the d × d matrix. Kept: S, A, 1/|q|, 1/|k|.
+
+use rayon::prelude::*;
+
+use super::matmul::{Matrix, Shared, matmul_one};
+use super::pointwise::exp;
+
+/// Sizes: images, tokens per image, width, heads.
+#[derive(Clone, Copy, Debug)]
+pub struct Shape {
+    pub batch: usize,
+    pub tokens: usize,
+    pub dim: usize,
+    pub heads: usize,
+}
+
+/// What forward keeps for one (image, head).
+#[derive(Clone, Default)]
+struct Head {
+    /// S, d × d.
+    cosine: Vec<f32>,
+    /// A, d × d.
+    attention: Vec<f32>,
+    /// 1/|qᵢ| and 1/|kⱼ|.
+    rq: Vec<f32>,
+    rk: Vec<f32>,
+}
+
+/// What forward keeps.
+#[derive(Default)]
+pub struct Saved {
+    heads: Vec<Head>,
+}
+
+/// Norms below this count as this (PyTorch's `normalize`).
+const EPS: f32 = 1e-12;
+
+impl Shape {
+    fn head_dim(self) -> usize {
+        self.dim / self.heads
+    }
+
+    /// Returns q (0), k (1) or v (2) of an image and head.
+    fn part<'a>(self, qkv: &'a [f32], index: usize, which: usize) -> Matrix<'a> {
+        let d = self.head_dim();
+        Matrix::strided(&qkv[self.start(index, which)..], self.tokens, d, 3 * self.dim, 1)
+    }
+
+    fn start(self, index: usize, which: usize) -> usize {
+        let (image, head) = (index / self.heads, index % self.heads);
+        image * self.tokens * 3 * self.dim + which * self.dim + head * self.head_dim()
+    }
+
+    fn out_start(self, index: usize) -> usize {
+        (index / self.heads) * self.tokens * self.dim + (index % self.heads) * self.head_dim()
+    }
+
+    /// Returns 1/|column| of q or k.
+    fn inverse_norms(self, qkv: &[f32], index: usize, which: usize) -> Vec<f32> {
+        let d = self.head_dim();
+        let start = self.start(index, which);
+        let mut sums = vec![0.0f32; d];
+        for n in 0..self.tokens {
+            let row = &qkv[start + n * 3 * self.dim..][..d];
+            sums.iter_mut().zip(row).for_each(|(s, x)| *s += x * x);
+        }
+        sums.into_iter().map(|s| 1.0 / s.sqrt().max(EPS)).collect()
+    }
+}
+
+/// out (B·N × D) from qkv (B·N × 3D); `temperature` holds τ of each head.
+pub fn forward(shape: Shape, qkv: &[f32], temperature: &[f32], saved: &mut Saved, out: &mut Vec<f32>) {
+    let d = shape.head_dim();
+    out.resize(shape.batch * shape.tokens * shape.dim, 0.0);
+    saved.heads.resize(shape.batch * shape.heads, Head::default());
+    let target = Shared::new(out);
+    saved.heads.par_iter_mut().enumerate().for_each(|(index, head)| {
+        head.cosine.resize(d * d, 0.0);
+        matmul_one(shape.part(qkv, index, 0).t(), shape.part(qkv, index, 1), &mut head.cosine, d, false);
+        head.rq = shape.inverse_norms(qkv, index, 0);
+        head.rk = shape.inverse_norms(qkv, index, 1);
+        let tau = temperature[index % shape.heads];
+        head.attention.resize(d * d, 0.0);
+        for (i, (cosine, attention)) in head.cosine.chunks_exact_mut(d).zip(head.attention.chunks_exact_mut(d)).enumerate() {
+            cosine.iter_mut().zip(&head.rk).for_each(|(s, rk)| *s *= head.rq[i] * rk);
+            softmax(cosine, tau, attention);
+        }
+        // SAFETY: each (image, head) has columns of its own.
+        unsafe {
+            target.matmul(shape.part(qkv, index, 2), Matrix::new(&head.attention, d, d).t(), shape.out_start(index), shape.dim, false)
+        };
+    });
+}
+
+/// out = softmax(scale · x).
+fn softmax(x: &[f32], scale: f32, out: &mut [f32]) {
+    let max = x.iter().map(|v| v * scale).fold(f32::NEG_INFINITY, f32::max);
+    out.iter_mut().zip(x).for_each(|(o, v)| *o = exp(v * scale - max));
+    let sum: f32 = out.iter().sum();
+    out.iter_mut().for_each(|o| *o /= sum);
+}
+
+/// The gradient of qkv from that of out; those of the temperatures are added to `d_temperature`.
+pub fn backward(
+    shape: Shape,
+    qkv: &[f32],
+    temperature: &[f32],
+    saved: &Saved,
+    d_out: &[f32],
+    d_qkv: &mut Vec<f32>,
+    d_temperature: &mut [f32],
+) {
+    let d = shape.head_dim();
+    d_qkv.resize(qkv.len(), 0.0);
+    let target = Shared::new(d_qkv);
+    let taus: Vec<f32> = saved
+        .heads
+        .par_iter()
+        .enumerate()
+        .map(|(index, head)| {
+            let d_out = Matrix::strided(&d_out[shape.out_start(index)..], shape.tokens, d, shape.dim, 1);
+            // SAFETY, here and below: each (image, head) has columns of its own.
+            unsafe { target.matmul(d_out, Matrix::new(&head.attention, d, d), shape.start(index, 2), 3 * shape.dim, false) };
+            // dA, turned in place into d(qᵀk).
+            let mut grad = vec![0.0; d * d];
+            matmul_one(d_out.t(), shape.part(qkv, index, 2), &mut grad, d, false);
+            let tau = temperature[index % shape.heads];
+            let mut d_tau = 0.0;
+            let (mut along_q, mut along_k) = (vec![0.0; d], vec![0.0; d]);
+            for i in 0..d {
+                let row = &mut grad[i * d..(i + 1) * d];
+                let (a, s) = (&head.attention[i * d..(i + 1) * d], &head.cosine[i * d..(i + 1) * d]);
+                let dot: f32 = row.iter().zip(a).map(|(g, a)| g * a).sum();
+                for j in 0..d {
+                    let d_logit = a[j] * (row[j] - dot);
+                    d_tau += d_logit * s[j];
+                    let d_cosine = d_logit * tau;
+                    along_q[i] += d_cosine * s[j];
+                    along_k[j] += d_cosine * s[j];
+                    row[j] = d_cosine * head.rq[i] * head.rk[j];
+                }
+            }
+            let grad = Matrix::new(&grad, d, d);
+            for (which, other, product, along, r) in [(0, 1, grad.t(), &along_q, &head.rq), (1, 0, grad, &along_k, &head.rk)] {
+                // Through the norm: what points along q itself is taken out again.
+                let pull: Vec<f32> = along.iter().zip(r).map(|(a, r)| a * r * r).collect();
+                let start = shape.start(index, which);
+                unsafe { target.matmul(shape.part(qkv, index, other), product, start, 3 * shape.dim, false) };
+                for n in 0..shape.tokens {
+                    let at = start + n * 3 * shape.dim;
+                    unsafe {
+                        target.row(at, d, |row| {
+                            row.iter_mut().zip(&qkv[at..at + d]).zip(&pull).for_each(|((g, x), p)| *g -= x * p);
+                        });
+                    }
+                }
+            }
+            d_tau
+        })
+        .collect();
+    taus.iter().enumerate().for_each(|(index, tau)| d_temperature[index % shape.heads] += tau);
+}

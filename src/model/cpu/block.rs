@@ -1,0 +1,197 @@
+//! One XCA block: x += γ1·XCA(LN1 x); x += γ3·LPI(LN3 x); x += γ2·MLP(LN2 x). LPI comes second though it is numbered third.
+
+use std::ops::Range;
+
+use super::linear::{Linear, Norm, Scaled};
+use crate::kernel::{
+    BatchNorm, LayerNorm, Maps, XcaSaved, XcaShape, affine, batch_norm_eval, batch_norm_train, depthwise, depthwise_weights, gelu,
+    gelu_backward, layer_norm, layer_norm_backward, multiply, xca_backward, xca_forward,
+};
+use crate::model::{Layout, Sizes};
+
+/// Where a block's parameters and statistics lie.
+pub struct Block {
+    norm1: Norm,
+    norm2: Norm,
+    norm3: Norm,
+    temperature: Range<usize>,
+    qkv: Linear,
+    proj: Scaled,
+    conv1: Range<usize>,
+    conv1_bias: Range<usize>,
+    bn: Norm,
+    running_mean: Range<usize>,
+    running_var: Range<usize>,
+    conv2: Range<usize>,
+    conv2_bias: Range<usize>,
+    gamma3: Range<usize>,
+    fc1: Linear,
+    fc2: Scaled,
+    dim: usize,
+    heads: usize,
+}
+
+/// What a block keeps for its backward pass: about 17 numbers per token and channel.
+#[derive(Default)]
+pub struct BlockTape {
+    ln1: LayerNorm,
+    qkv: Vec<f32>,
+    xca: XcaSaved,
+    attended: Vec<f32>,
+    ln3: LayerNorm,
+    conv_slope: Vec<f32>,
+    bn: BatchNorm,
+    ln2: LayerNorm,
+    hidden: Vec<f32>,
+    hidden_slope: Vec<f32>,
+}
+
+/// Buffers that every block uses in turn.
+#[derive(Default)]
+pub struct Scratch {
+    pub a: Vec<f32>,
+    pub b: Vec<f32>,
+    pub wide: Vec<f32>,
+}
+
+/// A depthwise weight (C, 1, 3, 3) as nine rows of channels, each scaled.
+fn taps(weight: &[f32], scale: Option<&[f32]>) -> Vec<f32> {
+    let c = weight.len() / 9;
+    (0..9).flat_map(|t| (0..c).map(move |i| weight[i * 9 + t] * scale.map_or(1.0, |s| s[i]))).collect()
+}
+
+impl Block {
+    /// Finds the parameters of block `i`.
+    pub fn find(layout: &Layout, sizes: &Sizes, i: usize) -> Self {
+        let name = |part: &str| format!("blocks.{i}.{part}");
+        let d = sizes.dim;
+        let linear = |part: &str, inputs, outputs| Linear::find(layout, &name(part), inputs, outputs);
+        Self {
+            norm1: Norm::find(layout, &name("norm1")),
+            norm2: Norm::find(layout, &name("norm2")),
+            norm3: Norm::find(layout, &name("norm3")),
+            temperature: layout.at(&name("attn.temperature")),
+            qkv: linear("attn.qkv", d, 3 * d),
+            proj: Scaled { linear: linear("attn.proj", d, d), gamma: layout.at(&name("gamma1")) },
+            conv1: layout.at(&name("local_mp.conv1.weight")),
+            conv1_bias: layout.at(&name("local_mp.conv1.bias")),
+            bn: Norm::find(layout, &name("local_mp.bn")),
+            running_mean: layout.buffer_at(&name("local_mp.bn.running_mean")),
+            running_var: layout.buffer_at(&name("local_mp.bn.running_var")),
+            conv2: layout.at(&name("local_mp.conv2.weight")),
+            conv2_bias: layout.at(&name("local_mp.conv2.bias")),
+            gamma3: layout.at(&name("gamma3")),
+            fc1: linear("mlp.fc1", d, 4 * d),
+            fc2: Scaled { linear: linear("mlp.fc2", 4 * d, d), gamma: layout.at(&name("gamma2")) },
+            dim: d,
+            heads: sizes.heads,
+        }
+    }
+
+    fn xca_shape(&self, maps: Maps) -> XcaShape {
+        XcaShape { batch: maps.batch, tokens: maps.height * maps.width, dim: self.dim, heads: self.heads }
+    }
+
+    /// Changes the stream x (B·N × D) in place. With `train`, batch statistics are used and the running ones moved.
+    pub fn forward(&self, p: &[f32], buffers: &mut [f32], train: bool, maps: Maps, x: &mut [f32], tape: &mut BlockTape, scratch: &mut Scratch) {
+        let u = &mut scratch.a;
+        layer_norm(x, self.dim, &mut tape.ln1);
+        let (w, b) = self.norm1.values(p);
+        affine(&tape.ln1.normalised, w, b, u);
+        self.qkv.forward(p, u, &mut tape.qkv);
+        xca_forward(self.xca_shape(maps), &tape.qkv, &p[self.temperature.clone()], &mut tape.xca, &mut tape.attended);
+        self.proj.forward(p, &tape.attended, x);
+
+        layer_norm(x, self.dim, &mut tape.ln3);
+        let (w, b) = self.norm3.values(p);
+        affine(&tape.ln3.normalised, w, b, u);
+        let no_bias = vec![0.0; self.dim];
+        tape.bn.normalised.resize(x.len(), 0.0);
+        tape.conv_slope.resize(x.len(), 0.0);
+        depthwise(maps, u, &taps(&p[self.conv1.clone()], None), &no_bias, false, false, &mut tape.bn.normalised);
+        gelu(&mut tape.bn.normalised, &mut tape.conv_slope, &p[self.conv1_bias.clone()]);
+        self.batch_norm(buffers, train, &mut tape.bn);
+        let (w, b) = self.bn.values(p);
+        affine(&tape.bn.normalised, w, b, u);
+        let gamma = &p[self.gamma3.clone()];
+        let bias: Vec<f32> = p[self.conv2_bias.clone()].iter().zip(gamma).map(|(b, g)| b * g).collect();
+        depthwise(maps, u, &taps(&p[self.conv2.clone()], Some(gamma)), &bias, false, true, x);
+
+        layer_norm(x, self.dim, &mut tape.ln2);
+        let (w, b) = self.norm2.values(p);
+        affine(&tape.ln2.normalised, w, b, u);
+        self.fc1.forward_without_bias(p, u, &mut tape.hidden);
+        tape.hidden_slope.resize(tape.hidden.len(), 0.0);
+        gelu(&mut tape.hidden, &mut tape.hidden_slope, &p[self.fc1.bias.clone()]);
+        self.fc2.forward(p, &tape.hidden, x);
+    }
+
+    fn batch_norm(&self, buffers: &mut [f32], train: bool, bn: &mut BatchNorm) {
+        let (mean, var) = (self.running_mean.clone(), self.running_var.clone());
+        if train {
+            let (mut m, mut v) = (buffers[mean.clone()].to_vec(), buffers[var.clone()].to_vec());
+            batch_norm_train(bn, &mut m, &mut v);
+            buffers[mean].copy_from_slice(&m);
+            buffers[var].copy_from_slice(&v);
+        } else {
+            batch_norm_eval(&mut bn.normalised, &buffers[mean], &buffers[var]);
+        }
+    }
+
+    /// Turns the gradient `d` of the stream behind the block into that before it, in place, and adds the parameters' gradients.
+    pub fn backward(&self, p: &[f32], maps: Maps, tape: &BlockTape, d: &mut [f32], grads: &mut [f32], scratch: &mut Scratch) {
+        let Scratch { a: u, b: du, wide } = scratch;
+        self.fc2.backward(p, &tape.hidden, d, wide, grads);
+        gelu_backward(wide, &tape.hidden_slope, &mut grads[self.fc1.bias.clone()]);
+        let (w, b) = self.norm2.values(p);
+        affine(&tape.ln2.normalised, w, b, u);
+        self.fc1.backward_params(u, wide, false, grads);
+        self.fc1.backward_input(p, wide, false, du);
+        self.norm2.add(layer_norm_backward(du, &tape.ln2, w, d), grads);
+
+        self.backward_lpi(p, maps, tape, d, grads, u, du);
+
+        self.proj.backward(p, &tape.attended, d, u, grads);
+        let taus = &mut grads[self.temperature.clone()];
+        xca_backward(self.xca_shape(maps), &tape.qkv, &p[self.temperature.clone()], &tape.xca, u, wide, taus);
+        let (w, b) = self.norm1.values(p);
+        affine(&tape.ln1.normalised, w, b, u);
+        wide.truncate(tape.qkv.len());
+        self.qkv.backward_params(u, wide, true, grads);
+        self.qkv.backward_input(p, wide, false, du);
+        self.norm1.add(layer_norm_backward(du, &tape.ln1, w, d), grads);
+    }
+
+    /// The gradient through conv1, GELU, batch norm, conv2 and γ3.
+    fn backward_lpi(&self, p: &[f32], maps: Maps, tape: &BlockTape, d: &mut [f32], grads: &mut [f32], u: &mut Vec<f32>, du: &mut Vec<f32>) {
+        let c = self.dim;
+        let (w, b) = self.bn.values(p);
+        affine(&tape.bn.normalised, w, b, u);
+        let gamma = &p[self.gamma3.clone()];
+        let sums = depthwise_weights(maps, u, d);
+        let (conv2, conv2_bias) = (&p[self.conv2.clone()], &p[self.conv2_bias.clone()]);
+        for i in 0..c {
+            let mut d_gamma = conv2_bias[i] * sums[9 * c + i];
+            for t in 0..9 {
+                d_gamma += conv2[i * 9 + t] * sums[t * c + i];
+                grads[self.conv2.start + i * 9 + t] += gamma[i] * sums[t * c + i];
+            }
+            grads[self.conv2_bias.start + i] += gamma[i] * sums[9 * c + i];
+            grads[self.gamma3.start + i] += d_gamma;
+        }
+        let no_bias = vec![0.0; c];
+        du.resize(d.len(), 0.0);
+        depthwise(maps, d, &taps(conv2, Some(gamma)), &no_bias, true, false, du);
+        self.bn.add(tape.bn.backward(du, w), grads);
+        multiply(du, &tape.conv_slope);
+        let (w, b) = self.norm3.values(p);
+        affine(&tape.ln3.normalised, w, b, u);
+        let sums = depthwise_weights(maps, u, du);
+        for i in 0..c {
+            (0..9).for_each(|t| grads[self.conv1.start + i * 9 + t] += sums[t * c + i]);
+            grads[self.conv1_bias.start + i] += sums[9 * c + i];
+        }
+        depthwise(maps, du, &taps(&p[self.conv1.clone()], None), &no_bias, true, false, u);
+        self.norm3.add(layer_norm_backward(u, &tape.ln3, w, d), grads);
+    }
+}

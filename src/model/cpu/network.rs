@@ -1,0 +1,166 @@
+//! The whole XCiT on the CPU kernels: tokens, blocks, class attention, final norm. The representation is the class token.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::block::{Block, BlockTape, Scratch};
+use super::class_attention::{ClassBlock, ClassTape};
+use super::linear::Norm;
+use super::stem::{Stem, StemTape};
+use crate::diagnostic::Failure;
+use crate::kernel::{LayerNorm, Maps, affine, layer_norm, layer_norm_backward};
+use crate::model::{Layout, Sizes, Weights};
+
+pub use super::stem::Batch;
+
+/// An XCiT that runs on the CPU kernels. Holds no weights: they are given to each pass.
+pub struct Network {
+    sizes: Sizes,
+    layout: Arc<Layout>,
+    cls_token: Range<usize>,
+    stem: Stem,
+    blocks: Vec<Block>,
+    class_blocks: Vec<ClassBlock>,
+    norm: Norm,
+}
+
+/// The buffers of one pass, kept from one call to the next. One for each crop size, so that nothing is allocated in a step.
+#[derive(Default)]
+pub struct Tape {
+    stem: StemTape,
+    blocks: Vec<BlockTape>,
+    class_blocks: Vec<ClassTape>,
+    norm: LayerNorm,
+    scratch: Scratch,
+    tokens: Vec<f32>,
+    with_class: Vec<f32>,
+    d: Vec<f32>,
+    shape: Option<(usize, usize, usize)>,
+}
+
+impl Network {
+    /// Lays out a network of these sizes; `layout` may hold more (a head), its parameters after the network's own.
+    pub fn new(sizes: &Sizes, layout: Arc<Layout>) -> Self {
+        Self {
+            cls_token: layout.at("cls_token"),
+            stem: Stem::find(&layout, sizes),
+            blocks: (0..sizes.depth).map(|i| Block::find(&layout, sizes, i)).collect(),
+            class_blocks: (0..sizes.cls_depth).map(|i| ClassBlock::find(&layout, sizes, i)).collect(),
+            norm: Norm::find(&layout, "norm"),
+            sizes: sizes.clone(),
+            layout,
+        }
+    }
+
+    /// Returns the sizes.
+    pub fn sizes(&self) -> &Sizes {
+        &self.sizes
+    }
+
+    /// Returns the layout of its weights.
+    pub fn layout(&self) -> &Arc<Layout> {
+        &self.layout
+    }
+
+    /// Returns the class tokens (n × D) in training mode; batch statistics are used and the running ones in `buffers` moved.
+    pub fn forward(&self, params: &[f32], buffers: &mut [f32], batch: &Batch<'_>, tape: &mut Tape) -> Result<Vec<f32>, Failure> {
+        self.body(params, buffers, true, batch, tape)?;
+        let tokens = tape.with_class.len() / self.sizes.dim / batch.n;
+        let class: Vec<f32> = tape.with_class.chunks_exact(tokens * self.sizes.dim).flat_map(|x| x[..self.sizes.dim].to_vec()).collect();
+        Ok(self.final_norm(params, &class, tape))
+    }
+
+    /// Adds the gradients of all parameters to `grads`, from that of the class tokens of the last [`forward`](Self::forward).
+    pub fn backward(
+        &self,
+        params: &[f32],
+        batch: &Batch<'_>,
+        tape: &mut Tape,
+        d_class: &[f32],
+        grads: &mut [f32],
+        d_pixels: Option<&mut Vec<f32>>,
+    ) -> Result<(), Failure> {
+        let maps = self.maps(batch)?;
+        if tape.shape != Some((batch.n, batch.height, batch.width)) {
+            return Err(Failure::new("a backward pass needs the forward pass of the same images before it"));
+        }
+        let (dim, tokens) = (self.sizes.dim, maps.height * maps.width + 1);
+        let mut d_rows = vec![0.0; d_class.len()];
+        self.norm.add(layer_norm_backward(d_class, &tape.norm, self.norm.values(params).0, &mut d_rows), grads);
+        let mut d = std::mem::take(&mut tape.d);
+        d.clear();
+        d.resize(batch.n * tokens * dim, 0.0);
+        d.chunks_exact_mut(tokens * dim).zip(d_rows.chunks_exact(dim)).for_each(|(image, row)| image[..dim].copy_from_slice(row));
+        for (block, kept) in self.class_blocks.iter().zip(&tape.class_blocks).rev() {
+            block.backward(params, tokens, kept, &mut d, grads, &mut tape.scratch.a);
+        }
+        let mut d_tokens = Vec::with_capacity(batch.n * (tokens - 1) * dim);
+        for image in d.chunks_exact(tokens * dim) {
+            grads[self.cls_token.clone()].iter_mut().zip(image).for_each(|(g, d)| *g += d);
+            d_tokens.extend_from_slice(&image[dim..]);
+        }
+        tape.d = d;
+        for (block, kept) in self.blocks.iter().zip(&tape.blocks).rev() {
+            block.backward(params, maps, kept, &mut d_tokens, grads, &mut tape.scratch);
+        }
+        self.stem.backward(params, batch, &mut tape.stem, &d_tokens, grads, d_pixels);
+        Ok(())
+    }
+
+    /// Returns the class tokens (n × D) in evaluation mode: the representation.
+    pub fn features(&self, weights: &Weights, batch: &Batch<'_>, tape: &mut Tape) -> Result<Vec<f32>, Failure> {
+        let mut buffers = weights.buffers.clone();
+        self.body(&weights.params, &mut buffers, false, batch, tape)?;
+        let tokens = tape.with_class.len() / self.sizes.dim / batch.n;
+        let class: Vec<f32> = tape.with_class.chunks_exact(tokens * self.sizes.dim).flat_map(|x| x[..self.sizes.dim].to_vec()).collect();
+        Ok(self.final_norm(&weights.params, &class, tape))
+    }
+
+    /// Returns all tokens after the final norm (n × (1 + N) × D) in evaluation mode, and the last class-attention rows (n × heads × (1 + N)).
+    pub fn tokens(&self, weights: &Weights, batch: &Batch<'_>, tape: &mut Tape) -> Result<(Vec<f32>, Vec<f32>), Failure> {
+        let mut buffers = weights.buffers.clone();
+        self.body(&weights.params, &mut buffers, false, batch, tape)?;
+        let all = tape.with_class.clone();
+        let tokens = self.final_norm(&weights.params, &all, tape);
+        Ok((tokens, tape.class_blocks[self.class_blocks.len() - 1].attention.clone()))
+    }
+
+    fn maps(&self, batch: &Batch<'_>) -> Result<Maps, Failure> {
+        let (height, width) = self.sizes.grid(batch.height, batch.width)?;
+        if batch.n == 0 || batch.pixels.len() != batch.n * batch.height * batch.width * 3 {
+            return Err(Failure::new(format!("{} values given for {} images of {}x{}x3", batch.pixels.len(), batch.n, batch.width, batch.height)));
+        }
+        Ok(Maps { batch: batch.n, height, width, channels: self.sizes.dim })
+    }
+
+    /// Everything up to the final norm. In evaluation mode all blocks share one set of buffers.
+    fn body(&self, params: &[f32], buffers: &mut [f32], train: bool, batch: &Batch<'_>, tape: &mut Tape) -> Result<(), Failure> {
+        let maps = self.maps(batch)?;
+        tape.shape = train.then_some((batch.n, batch.height, batch.width));
+        tape.blocks.resize_with(if train { self.blocks.len() } else { 1 }, BlockTape::default);
+        tape.class_blocks.resize_with(self.class_blocks.len(), ClassTape::default);
+        self.stem.forward(params, buffers, train, batch, &mut tape.stem, &mut tape.tokens);
+        for (i, block) in self.blocks.iter().enumerate() {
+            let kept = &mut tape.blocks[if train { i } else { 0 }];
+            block.forward(params, buffers, train, maps, &mut tape.tokens, kept, &mut tape.scratch);
+        }
+        let (dim, n) = (self.sizes.dim, maps.height * maps.width);
+        tape.with_class.clear();
+        for image in tape.tokens.chunks_exact(n * dim) {
+            tape.with_class.extend_from_slice(&params[self.cls_token.clone()]);
+            tape.with_class.extend_from_slice(image);
+        }
+        for (block, kept) in self.class_blocks.iter().zip(&mut tape.class_blocks) {
+            block.forward(params, n + 1, &mut tape.with_class, kept, &mut tape.scratch.a);
+        }
+        Ok(())
+    }
+
+    fn final_norm(&self, params: &[f32], rows: &[f32], tape: &mut Tape) -> Vec<f32> {
+        layer_norm(rows, self.sizes.dim, &mut tape.norm);
+        let (w, b) = self.norm.values(params);
+        let mut out = Vec::new();
+        affine(&tape.norm.normalised, w, b, &mut out);
+        out
+    }
+}

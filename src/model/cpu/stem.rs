@@ -1,0 +1,149 @@
+//! From pixels to tokens: 3x3 stride-2 convolutions with batch norm and GELU between them, then the positions added.
+
+use std::ops::Range;
+
+use super::linear::Norm;
+use crate::kernel::{
+    BatchNorm, Conv, Matrix, add_column_sums, affine, batch_norm_eval, batch_norm_train, conv_backward, conv_forward, gelu, matmul, multiply,
+};
+use crate::model::position::position_code;
+use crate::model::{Layout, Sizes};
+
+/// One convolution and its batch norm.
+struct Stage {
+    conv: Range<usize>,
+    bn: Norm,
+    running_mean: Range<usize>,
+    running_var: Range<usize>,
+    inputs: usize,
+    outputs: usize,
+}
+
+/// Where the stem's parameters lie.
+pub struct Stem {
+    stages: Vec<Stage>,
+    position: Range<usize>,
+    position_bias: Range<usize>,
+    dim: usize,
+}
+
+/// What the stem keeps for its backward pass.
+#[derive(Default)]
+pub struct StemTape {
+    bns: Vec<BatchNorm>,
+    /// The inputs of the second convolution and on.
+    inputs: Vec<Vec<f32>>,
+    slopes: Vec<Vec<f32>>,
+    patches: Vec<f32>,
+    code: Vec<f32>,
+}
+
+/// Images of one size, pixel-major: B × height × width × 3.
+#[derive(Clone, Copy)]
+pub struct Batch<'a> {
+    pub pixels: &'a [f32],
+    pub n: usize,
+    pub height: usize,
+    pub width: usize,
+}
+
+impl Stem {
+    /// Finds the stem's parameters.
+    pub fn find(layout: &Layout, sizes: &Sizes) -> Self {
+        let stages = sizes.stem().windows(2).enumerate().map(|(i, pair)| {
+            let name = format!("patch_embed.proj.{}", 2 * i);
+            Stage {
+                conv: layout.at(&format!("{name}.0.weight")),
+                bn: Norm::find(layout, &format!("{name}.1")),
+                running_mean: layout.buffer_at(&format!("{name}.1.running_mean")),
+                running_var: layout.buffer_at(&format!("{name}.1.running_var")),
+                inputs: pair[0],
+                outputs: pair[1],
+            }
+        });
+        Self {
+            stages: stages.collect(),
+            position: layout.at("pos_embed.token_projection.weight"),
+            position_bias: layout.at("pos_embed.token_projection.bias"),
+            dim: sizes.dim,
+        }
+    }
+
+    /// Returns the sizes of each convolution for such a batch.
+    fn convs(&self, batch: &Batch<'_>) -> Vec<Conv> {
+        let (mut height, mut width) = (batch.height, batch.width);
+        let mut conv = |stage: &Stage| {
+            let conv = Conv { batch: batch.n, height, width, inputs: stage.inputs, outputs: stage.outputs };
+            (height, width) = conv.out();
+            conv
+        };
+        self.stages.iter().map(&mut conv).collect()
+    }
+
+    /// Writes the tokens (B·N × D) of the batch.
+    pub fn forward(&self, p: &[f32], buffers: &mut [f32], train: bool, batch: &Batch<'_>, tape: &mut StemTape, tokens: &mut Vec<f32>) {
+        let last = self.stages.len() - 1;
+        tape.bns.resize_with(self.stages.len(), BatchNorm::default);
+        tape.inputs.resize_with(last, Vec::new);
+        tape.slopes.resize_with(last, Vec::new);
+        for (i, (stage, conv)) in self.stages.iter().zip(self.convs(batch)).enumerate() {
+            let input = if i == 0 { batch.pixels } else { &tape.inputs[i - 1] };
+            conv_forward(conv, input, &p[stage.conv.clone()], &mut tape.patches, &mut tape.bns[i].normalised);
+            let bn = &mut tape.bns[i];
+            if train {
+                let (mut mean, mut var) = (buffers[stage.running_mean.clone()].to_vec(), buffers[stage.running_var.clone()].to_vec());
+                batch_norm_train(bn, &mut mean, &mut var);
+                buffers[stage.running_mean.clone()].copy_from_slice(&mean);
+                buffers[stage.running_var.clone()].copy_from_slice(&var);
+            } else {
+                batch_norm_eval(&mut bn.normalised, &buffers[stage.running_mean.clone()], &buffers[stage.running_var.clone()]);
+            }
+            let (w, b) = stage.bn.values(p);
+            if i == last {
+                affine(&bn.normalised, w, b, tokens);
+            } else {
+                let out = &mut tape.inputs[i];
+                affine(&bn.normalised, w, b, out);
+                tape.slopes[i].resize(out.len(), 0.0);
+                gelu(out, &mut tape.slopes[i], &vec![0.0; stage.outputs]);
+            }
+        }
+        let (hp, wp) = self.convs(batch)[last].out();
+        tape.code = position_code(hp, wp);
+        let mut position = Vec::new();
+        (0..hp * wp).for_each(|_| position.extend_from_slice(&p[self.position_bias.clone()]));
+        let weight = Matrix::new(&p[self.position.clone()], self.dim, 64);
+        matmul(Matrix::new(&tape.code, hp * wp, 64), weight.t(), &mut position, self.dim, true);
+        tokens.chunks_exact_mut(position.len()).for_each(|image| image.iter_mut().zip(&position).for_each(|(t, p)| *t += p));
+    }
+
+    /// Adds the parameters' gradients from that of the tokens, and writes the pixels' where they are wanted.
+    pub fn backward(&self, p: &[f32], batch: &Batch<'_>, tape: &mut StemTape, d: &[f32], grads: &mut [f32], mut d_pixels: Option<&mut Vec<f32>>) {
+        let n = tape.code.len() / 64;
+        let mut d_position = vec![0.0; n * self.dim];
+        d.chunks_exact(n * self.dim).for_each(|image| d_position.iter_mut().zip(image).for_each(|(s, x)| *s += x));
+        add_column_sums(&d_position, &mut grads[self.position_bias.clone()]);
+        let d_matrix = Matrix::new(&d_position, n, self.dim);
+        matmul(d_matrix.t(), Matrix::new(&tape.code, n, 64), &mut grads[self.position.clone()], 64, true);
+
+        let mut d = d.to_vec();
+        let convs = self.convs(batch);
+        for (i, stage) in self.stages.iter().enumerate().rev() {
+            if i + 1 < self.stages.len() {
+                multiply(&mut d, &tape.slopes[i]);
+            }
+            let (w, _) = stage.bn.values(p);
+            stage.bn.add(tape.bns[i].backward(&mut d, w), grads);
+            let input = if i == 0 { batch.pixels } else { &tape.inputs[i - 1] };
+            let mut d_input = Vec::new();
+            let wanted = i > 0 || d_pixels.is_some();
+            let weight_grad = &mut grads[stage.conv.clone()];
+            conv_backward(convs[i], input, &p[stage.conv.clone()], &d, &mut tape.patches, weight_grad, wanted.then_some(&mut d_input));
+            if i > 0 {
+                d = d_input;
+            } else if let Some(out) = d_pixels.as_deref_mut() {
+                *out = d_input;
+            }
+        }
+    }
+}
