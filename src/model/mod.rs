@@ -4,6 +4,7 @@ mod config;
 mod layout;
 mod position; // the code of a token's place
 mod head; // sizes and tensors of the projection head
+mod cpu; // the network and the head on the CPU kernels
 mod candle_ops; // layers in candle operations, with gradients
 mod candle_tensors; // weights on a device
 mod candle_xcit; // the network in candle operations
@@ -13,6 +14,7 @@ pub use candle_head::{CandleHead, dino_loss, next_centre};
 pub use candle_tensors::Tensors;
 pub use candle_xcit::{CandleXcit, Output};
 pub use config::{Sizes, Xcit};
+pub use cpu::{Batch, Head, HeadTape, Network, Tape};
 pub use head::HeadSizes;
 pub use layout::{Entry, Layout, Start, Weights};
 pub use position::{CODE, position_code};

@@ -1,1 +1,17 @@
-//! DINO, supervised training, linear probe.
+//! DINO, supervised training and the linear probe.
+
+mod schedule; // learning rate, weight decay, momentum, temperature over the steps
+mod optimiser; // gradient clipping, AdamW and the teacher's average in one pass
+mod recipe; // all numbers of a DINO training
+mod dino_loss; // loss, its gradient, and what they say about the training
+mod dino; // the state of a training and one step of it
+mod checkpoint; // the state on disk
+mod curve; // how a training went, and a verdict
+mod dino_loop; // epochs of steps
+
+pub use curve::{Curve, CurveRow, Verdict};
+pub use dino::{Dino, DinoStep, Views as StepViews};
+pub use dino_loop::{TrainedDino, train_dino};
+pub use optimiser::{Adam, Clip, Hyper};
+pub use recipe::{DinoRecipe, Preset};
+pub use schedule::{Cosine, warm_up};

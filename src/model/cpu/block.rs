@@ -93,7 +93,16 @@ impl Block {
     }
 
     /// Changes the stream x (B·N × D) in place. With `train`, batch statistics are used and the running ones moved.
-    pub fn forward(&self, p: &[f32], buffers: &mut [f32], train: bool, maps: Maps, x: &mut [f32], tape: &mut BlockTape, scratch: &mut Scratch) {
+    pub fn forward(
+        &self,
+        p: &[f32],
+        buffers: &mut [f32],
+        train: bool,
+        maps: Maps,
+        x: &mut [f32],
+        tape: &mut BlockTape,
+        scratch: &mut Scratch,
+    ) {
         let u = &mut scratch.a;
         layer_norm(x, self.dim, &mut tape.ln1);
         let (w, b) = self.norm1.values(p);

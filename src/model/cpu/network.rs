@@ -38,6 +38,14 @@ pub struct Tape {
     shape: Option<(usize, usize, usize)>,
 }
 
+/// Whose statistics batch norms use, and whether a backward pass will follow.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Train,
+    TrainOnly,
+    Eval,
+}
+
 impl Network {
     /// Lays out a network of these sizes; `layout` may hold more (a head), its parameters after the network's own.
     pub fn new(sizes: &Sizes, layout: Arc<Layout>) -> Self {
@@ -64,10 +72,20 @@ impl Network {
 
     /// Returns the class tokens (n × D) in training mode; batch statistics are used and the running ones in `buffers` moved.
     pub fn forward(&self, params: &[f32], buffers: &mut [f32], batch: &Batch<'_>, tape: &mut Tape) -> Result<Vec<f32>, Failure> {
-        self.body(params, buffers, true, batch, tape)?;
-        let tokens = tape.with_class.len() / self.sizes.dim / batch.n;
-        let class: Vec<f32> = tape.with_class.chunks_exact(tokens * self.sizes.dim).flat_map(|x| x[..self.sizes.dim].to_vec()).collect();
-        Ok(self.final_norm(params, &class, tape))
+        self.body(params, buffers, Mode::Train, batch, tape)?;
+        Ok(self.class_tokens(params, batch, tape))
+    }
+
+    /// As [`forward`](Self::forward), but keeps nothing for a backward pass: for a teacher.
+    pub fn forward_only(&self, params: &[f32], buffers: &mut [f32], batch: &Batch<'_>, tape: &mut Tape) -> Result<Vec<f32>, Failure> {
+        self.body(params, buffers, Mode::TrainOnly, batch, tape)?;
+        Ok(self.class_tokens(params, batch, tape))
+    }
+
+    fn class_tokens(&self, params: &[f32], batch: &Batch<'_>, tape: &mut Tape) -> Vec<f32> {
+        let image = tape.with_class.len() / batch.n;
+        let class: Vec<f32> = tape.with_class.chunks_exact(image).flat_map(|x| x[..self.sizes.dim].iter().copied()).collect();
+        self.final_norm(params, &class, tape)
     }
 
     /// Adds the gradients of all parameters to `grads`, from that of the class tokens of the last [`forward`](Self::forward).
@@ -110,16 +128,14 @@ impl Network {
     /// Returns the class tokens (n × D) in evaluation mode: the representation.
     pub fn features(&self, weights: &Weights, batch: &Batch<'_>, tape: &mut Tape) -> Result<Vec<f32>, Failure> {
         let mut buffers = weights.buffers.clone();
-        self.body(&weights.params, &mut buffers, false, batch, tape)?;
-        let tokens = tape.with_class.len() / self.sizes.dim / batch.n;
-        let class: Vec<f32> = tape.with_class.chunks_exact(tokens * self.sizes.dim).flat_map(|x| x[..self.sizes.dim].to_vec()).collect();
-        Ok(self.final_norm(&weights.params, &class, tape))
+        self.body(&weights.params, &mut buffers, Mode::Eval, batch, tape)?;
+        Ok(self.class_tokens(&weights.params, batch, tape))
     }
 
     /// Returns all tokens after the final norm (n × (1 + N) × D) in evaluation mode, and the last class-attention rows (n × heads × (1 + N)).
     pub fn tokens(&self, weights: &Weights, batch: &Batch<'_>, tape: &mut Tape) -> Result<(Vec<f32>, Vec<f32>), Failure> {
         let mut buffers = weights.buffers.clone();
-        self.body(&weights.params, &mut buffers, false, batch, tape)?;
+        self.body(&weights.params, &mut buffers, Mode::Eval, batch, tape)?;
         let all = tape.with_class.clone();
         let tokens = self.final_norm(&weights.params, &all, tape);
         Ok((tokens, tape.class_blocks[self.class_blocks.len() - 1].attention.clone()))
@@ -128,20 +144,27 @@ impl Network {
     fn maps(&self, batch: &Batch<'_>) -> Result<Maps, Failure> {
         let (height, width) = self.sizes.grid(batch.height, batch.width)?;
         if batch.n == 0 || batch.pixels.len() != batch.n * batch.height * batch.width * 3 {
-            return Err(Failure::new(format!("{} values given for {} images of {}x{}x3", batch.pixels.len(), batch.n, batch.width, batch.height)));
+            return Err(Failure::new(format!(
+                "{} values given for {} images of {}x{}x3",
+                batch.pixels.len(),
+                batch.n,
+                batch.width,
+                batch.height
+            )));
         }
         Ok(Maps { batch: batch.n, height, width, channels: self.sizes.dim })
     }
 
-    /// Everything up to the final norm. In evaluation mode all blocks share one set of buffers.
-    fn body(&self, params: &[f32], buffers: &mut [f32], train: bool, batch: &Batch<'_>, tape: &mut Tape) -> Result<(), Failure> {
+    /// Everything up to the final norm. Where no backward pass follows, all blocks share one set of buffers.
+    fn body(&self, params: &[f32], buffers: &mut [f32], mode: Mode, batch: &Batch<'_>, tape: &mut Tape) -> Result<(), Failure> {
         let maps = self.maps(batch)?;
-        tape.shape = train.then_some((batch.n, batch.height, batch.width));
-        tape.blocks.resize_with(if train { self.blocks.len() } else { 1 }, BlockTape::default);
+        let (train, keep) = (mode != Mode::Eval, mode == Mode::Train);
+        tape.shape = keep.then_some((batch.n, batch.height, batch.width));
+        tape.blocks.resize_with(if keep { self.blocks.len() } else { 1 }, BlockTape::default);
         tape.class_blocks.resize_with(self.class_blocks.len(), ClassTape::default);
         self.stem.forward(params, buffers, train, batch, &mut tape.stem, &mut tape.tokens);
         for (i, block) in self.blocks.iter().enumerate() {
-            let kept = &mut tape.blocks[if train { i } else { 0 }];
+            let kept = &mut tape.blocks[if keep { i } else { 0 }];
             block.forward(params, buffers, train, maps, &mut tape.tokens, kept, &mut tape.scratch);
         }
         let (dim, n) = (self.sizes.dim, maps.height * maps.width);

@@ -4,7 +4,8 @@ use std::ops::Range;
 
 use super::linear::Norm;
 use crate::kernel::{
-    BatchNorm, Conv, Matrix, add_column_sums, affine, batch_norm_eval, batch_norm_train, conv_backward, conv_forward, gelu, matmul, multiply,
+    BatchNorm, Conv, Matrix, add_column_sums, affine, batch_norm_eval, batch_norm_train, conv_backward, conv_forward, gelu, matmul,
+    multiply,
 };
 use crate::model::position::position_code;
 use crate::model::{Layout, Sizes};
@@ -50,7 +51,8 @@ pub struct Batch<'a> {
 impl Stem {
     /// Finds the stem's parameters.
     pub fn find(layout: &Layout, sizes: &Sizes) -> Self {
-        let stages = sizes.stem().windows(2).enumerate().map(|(i, pair)| {
+        let channels = sizes.stem();
+        let stages = channels.windows(2).enumerate().map(|(i, pair)| {
             let name = format!("patch_embed.proj.{}", 2 * i);
             Stage {
                 conv: layout.at(&format!("{name}.0.weight")),
@@ -118,7 +120,15 @@ impl Stem {
     }
 
     /// Adds the parameters' gradients from that of the tokens, and writes the pixels' where they are wanted.
-    pub fn backward(&self, p: &[f32], batch: &Batch<'_>, tape: &mut StemTape, d: &[f32], grads: &mut [f32], mut d_pixels: Option<&mut Vec<f32>>) {
+    pub fn backward(
+        &self,
+        p: &[f32],
+        batch: &Batch<'_>,
+        tape: &mut StemTape,
+        d: &[f32],
+        grads: &mut [f32],
+        mut d_pixels: Option<&mut Vec<f32>>,
+    ) {
         let n = tape.code.len() / 64;
         let mut d_position = vec![0.0; n * self.dim];
         d.chunks_exact(n * self.dim).for_each(|image| d_position.iter_mut().zip(image).for_each(|(s, x)| *s += x));

@@ -1,0 +1,179 @@
+//! The state of a DINO training, and one step of it (Caron et al. 2021, algorithm 1).
+
+use std::sync::Arc;
+
+use super::dino_loss::{LossReport, Shape, loss_and_gradient, move_centre};
+use super::optimiser::{Adam, Hyper, average};
+use crate::diagnostic::Failure;
+use crate::model::{Batch, Head, HeadSizes, HeadTape, Layout, Network, Sizes, Tape, Weights};
+
+/// A backbone's and a head's weights.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Pair {
+    pub backbone: Weights,
+    pub head: Weights,
+}
+
+/// Everything that a training is at one moment. Held by checkpoints whole.
+#[derive(Clone, Debug, PartialEq)]
+pub struct State {
+    /// Steps taken.
+    pub step: u64,
+    pub student: Pair,
+    pub teacher: Pair,
+    pub centre: Vec<f32>,
+    pub adam_backbone: Adam,
+    pub adam_head: Adam,
+}
+
+/// The views of one step, pixel-major: two global views of every image, then the local ones, view by view.
+#[derive(Clone, Debug, Default)]
+pub struct Views {
+    pub batch: usize,
+    pub global: Vec<f32>,
+    pub global_side: usize,
+    pub local: Vec<f32>,
+    pub local_side: usize,
+    pub n_local: usize,
+}
+
+/// The numbers of one step.
+#[derive(Clone, Copy, Debug)]
+pub struct StepNumbers {
+    pub hyper: Hyper,
+    pub teacher_momentum: f64,
+    pub teacher_temp: f64,
+    pub student_temp: f64,
+    pub centre_momentum: f64,
+    pub freeze_last_layer: bool,
+}
+
+/// What one step says.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct DinoStep {
+    pub loss: LossReport,
+    pub centre_norm: f64,
+    /// Mean over the dimensions of the deviation of the L2-normalised global representations, times √D: near 1 when they fill the sphere, 0 at collapse.
+    pub feature_std: f64,
+}
+
+/// A training in memory: its state, and the buffers of its passes.
+pub struct Dino {
+    pub state: State,
+    network: Network,
+    head: Head,
+    global_tape: Tape,
+    local_tape: Tape,
+    teacher_tape: Tape,
+    head_tape: HeadTape,
+    teacher_head_tape: HeadTape,
+    backbone_grads: Vec<f32>,
+    head_grads: Vec<f32>,
+    student_logits: Vec<f32>,
+    teacher_logits: Vec<f32>,
+}
+
+impl Dino {
+    /// Starts a training: the teacher is a copy of the student (DINO; the paper's code differs, method note D25).
+    pub fn start(sizes: &Sizes, head: &HeadSizes, backbone: Weights, seed: u64) -> Self {
+        let head_weights = Weights::start(Arc::new(head.layout()), seed);
+        let student = Pair { backbone, head: head_weights };
+        let state = State {
+            step: 0,
+            teacher: student.clone(),
+            centre: vec![0.0; head.outputs],
+            adam_backbone: Adam::new(student.backbone.layout.clone()),
+            adam_head: Adam::new(student.head.layout.clone()),
+            student,
+        };
+        Self::resume(sizes, head, state)
+    }
+
+    /// Goes on from a state.
+    pub fn resume(sizes: &Sizes, head: &HeadSizes, state: State) -> Self {
+        let backbone_layout: Arc<Layout> = state.student.backbone.layout.clone();
+        Self {
+            network: Network::new(sizes, backbone_layout),
+            head: Head::new(head),
+            backbone_grads: vec![0.0; state.student.backbone.params.len()],
+            head_grads: vec![0.0; state.student.head.params.len()],
+            state,
+            global_tape: Tape::default(),
+            local_tape: Tape::default(),
+            teacher_tape: Tape::default(),
+            head_tape: HeadTape::default(),
+            teacher_head_tape: HeadTape::default(),
+            student_logits: Vec::new(),
+            teacher_logits: Vec::new(),
+        }
+    }
+
+    /// Takes one step.
+    ///
+    /// # Errors
+    /// When the views do not fit the network, or the loss is not finite: the state is then as before the step but for batch statistics.
+    pub fn step(&mut self, views: &Views, numbers: &StepNumbers) -> Result<DinoStep, Failure> {
+        let State { student, teacher, centre, .. } = &mut self.state;
+        let global = Batch { pixels: &views.global, n: 2 * views.batch, height: views.global_side, width: views.global_side };
+        let local = Batch { pixels: &views.local, n: views.n_local * views.batch, height: views.local_side, width: views.local_side };
+
+        let seen = self.network.forward_only(&teacher.backbone.params, &mut teacher.backbone.buffers, &global, &mut self.teacher_tape)?;
+        self.head.forward(&teacher.head.params, &seen, &mut self.teacher_head_tape, &mut self.teacher_logits);
+
+        let params = &student.backbone.params;
+        let mut features = self.network.forward(params, &mut student.backbone.buffers, &global, &mut self.global_tape)?;
+        let split = features.len();
+        let feature_std = spread(&features, self.network.sizes().dim);
+        if views.n_local > 0 {
+            features.extend(self.network.forward(params, &mut student.backbone.buffers, &local, &mut self.local_tape)?);
+        }
+        self.head.forward(&student.head.params, &features, &mut self.head_tape, &mut self.student_logits);
+
+        let shape = Shape { batch: views.batch, views: 2 + views.n_local, outputs: self.head.outputs() };
+        let raw_teacher = self.teacher_logits.clone();
+        let temps = (numbers.teacher_temp, numbers.student_temp);
+        let loss = loss_and_gradient(shape, &mut self.teacher_logits, &mut self.student_logits, centre, temps.0, temps.1);
+        if !loss.loss.is_finite() {
+            return Err(Failure::new(format!("the loss is {} in step {}", loss.loss, self.state.step))
+                .help("lower `lr`, raise `warm_up_epochs`, or keep gradient clipping on"));
+        }
+
+        self.head_grads.fill(0.0);
+        self.backbone_grads.fill(0.0);
+        let frozen = numbers.freeze_last_layer;
+        let d = self.head.backward(&student.head.params, &self.head_tape, &mut self.student_logits, frozen, &mut self.head_grads);
+        self.network.backward(params, &global, &mut self.global_tape, &d[..split], &mut self.backbone_grads, None)?;
+        if views.n_local > 0 {
+            self.network.backward(params, &local, &mut self.local_tape, &d[split..], &mut self.backbone_grads, None)?;
+        }
+
+        let State { adam_backbone, adam_head, .. } = &mut self.state;
+        adam_backbone.step(&mut student.backbone.params, &mut self.backbone_grads, &numbers.hyper, |_| true);
+        adam_head.step(&mut student.head.params, &mut self.head_grads, &numbers.hyper, |entry| {
+            // The gain of the last layer never moves; its directions not while they are frozen.
+            !entry.name.ends_with("weight_g") && !(frozen && entry.name.starts_with("last_layer"))
+        });
+        move_centre(centre, &raw_teacher, numbers.centre_momentum);
+        average(&mut teacher.backbone.params, &student.backbone.params, numbers.teacher_momentum);
+        average(&mut teacher.head.params, &student.head.params, numbers.teacher_momentum);
+        self.state.step += 1;
+        let centre_norm = self.state.centre.iter().map(|c| f64::from(*c).powi(2)).sum::<f64>().sqrt();
+        Ok(DinoStep { loss, centre_norm, feature_std })
+    }
+}
+
+/// Returns the mean deviation over the rows of each dimension of the L2-normalised rows, times √D.
+fn spread(rows: &[f32], dim: usize) -> f64 {
+    let n = rows.len() / dim;
+    let (mut sum, mut squares) = (vec![0.0f64; dim], vec![0.0f64; dim]);
+    for row in rows.chunks_exact(dim) {
+        let norm = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt().max(1e-12);
+        for (i, x) in row.iter().enumerate() {
+            let x = f64::from(*x) / norm;
+            sum[i] += x;
+            squares[i] += x * x;
+        }
+    }
+    let deviation = |i: usize| (squares[i] / n as f64 - (sum[i] / n as f64).powi(2)).max(0.0).sqrt();
+    (0..dim).map(deviation).sum::<f64>() / dim as f64 * (dim as f64).sqrt()
+}

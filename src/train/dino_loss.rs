@@ -1,0 +1,144 @@
+//! DINO's loss (Caron et al. 2021, eq. 2 and algorithm 1), its gradient, and what both say about the training.
+//!
+//! P_t = softmax((z_t - c)/T_t), log P_s = log softmax(z_s/T_s); the loss is the mean over the pairs (teacher view q, student view v ≠ q)
+//! of the batch mean of -Σ P_t log P_s. A teacher that says the same of everything sits at ln K (uniform) or at 0 (one prototype).
+
+use rayon::prelude::*;
+
+/// Loss and what goes with it.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct LossReport {
+    pub loss: f64,
+    /// Mean entropy of the teacher's distributions, in nats; at most ln K.
+    pub entropy: f64,
+    /// Entropy of the teacher's mean distribution over the batch, in nats: small when all images get one code.
+    pub spread: f64,
+}
+
+/// Sizes of a batch of logits.
+#[derive(Clone, Copy)]
+pub struct Shape {
+    pub batch: usize,
+    /// Views of the student: two global, then the local ones.
+    pub views: usize,
+    pub outputs: usize,
+}
+
+/// Writes softmax(scale · (x - shift)) into `out`.
+fn softmax(x: &[f32], shift: Option<&[f32]>, scale: f32, out: &mut [f32]) {
+    match shift {
+        Some(shift) => out.iter_mut().zip(x).zip(shift).for_each(|((o, x), c)| *o = (x - c) * scale),
+        None => out.iter_mut().zip(x).for_each(|(o, x)| *o = x * scale),
+    }
+    let max = out.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+    out.iter_mut().for_each(|o| *o = crate::kernel::exp(*o - max));
+    let sum: f64 = out.iter().map(|o| f64::from(*o)).sum();
+    let inverse = (1.0 / sum) as f32;
+    out.iter_mut().for_each(|o| *o *= inverse);
+}
+
+/// Turns the student's logits (views · batch × K, view by view) into the gradient of the loss, in place.
+///
+/// `teacher` holds the logits of the two global views (2 · batch × K) and becomes their distributions.
+pub fn loss_and_gradient(
+    shape: Shape,
+    teacher: &mut [f32],
+    student: &mut [f32],
+    centre: &[f32],
+    teacher_temp: f64,
+    student_temp: f64,
+) -> LossReport {
+    let Shape { batch, views, outputs } = shape;
+    let entropies: Vec<f64> = teacher
+        .par_chunks_exact_mut(outputs)
+        .map(|row| {
+            let logits = row.to_vec();
+            softmax(&logits, Some(centre), 1.0 / teacher_temp as f32, row);
+            row.iter().filter(|p| **p > 0.0).map(|p| -f64::from(*p) * f64::from(*p).ln()).sum()
+        })
+        .collect();
+    let mut mean = vec![0.0f64; outputs];
+    teacher.chunks_exact(outputs).for_each(|row| mean.iter_mut().zip(row).for_each(|(m, p)| *m += f64::from(*p)));
+    let rows = teacher.len() / outputs;
+    let spread = mean.iter().map(|m| m / rows as f64).filter(|p| *p > 0.0).map(|p| -p * p.ln()).sum();
+
+    let pairs = 2 * (views - 1);
+    let weight = 1.0 / (pairs * batch) as f64;
+    let scale = 1.0 / student_temp as f32;
+    let teacher = &*teacher;
+    let losses: Vec<f64> = student
+        .par_chunks_exact_mut(outputs)
+        .enumerate()
+        .map(|(index, row)| {
+            let (view, image) = (index / batch, index % batch);
+            let targets: Vec<&[f32]> =
+                (0..2).filter(|q| *q != view).map(|q| &teacher[(q * batch + image) * outputs..][..outputs]).collect();
+            // log softmax first, for the loss: the largest logit and the sum of the rest.
+            let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max) * scale;
+            let sum: f64 = row.iter().map(|x| f64::from(crate::kernel::exp(x * scale - max))).sum();
+            let log_sum = sum.ln() + f64::from(max);
+            let mut loss = 0.0;
+            for target in &targets {
+                let cross: f64 = row.iter().zip(*target).map(|(x, p)| f64::from(*p) * f64::from(x * scale)).sum();
+                let mass: f64 = target.iter().map(|p| f64::from(*p)).sum();
+                loss += mass * log_sum - cross;
+            }
+            let factor = (weight / student_temp) as f32;
+            let inverse = (targets.len() as f64 / sum) as f32;
+            for (k, x) in row.iter_mut().enumerate() {
+                let wanted: f32 = targets.iter().map(|t| t[k]).sum();
+                *x = factor * (crate::kernel::exp(*x * scale - max) * inverse - wanted);
+            }
+            loss
+        })
+        .collect();
+    LossReport {
+        loss: losses.iter().sum::<f64>() * weight,
+        entropy: entropies.iter().sum::<f64>() / entropies.len() as f64,
+        spread,
+    }
+}
+
+/// centre = momentum · centre + (1 - momentum) · the mean of the teacher's logits.
+pub fn move_centre(centre: &mut [f32], teacher_logits: &[f32], momentum: f64) {
+    let outputs = centre.len();
+    let mut sums = vec![0.0; outputs];
+    crate::kernel::add_column_sums(teacher_logits, &mut sums);
+    let rows = (teacher_logits.len() / outputs) as f32;
+    let (keep, take) = (momentum as f32, (1.0 - momentum) as f32);
+    centre.iter_mut().zip(sums).for_each(|(c, s)| *c = keep * *c + take * s / rows);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gradient_is_the_slope_of_the_loss() {
+        let shape = Shape { batch: 2, views: 4, outputs: 5 };
+        let numbers = |n: usize, k: usize| -> Vec<f32> { (0..n).map(|i| ((i * k + 3) % 17) as f32 / 40.0).collect() };
+        let (teacher, student, centre) = (numbers(20, 7), numbers(40, 5), numbers(5, 3));
+        let loss = |student: &[f32]| {
+            let mut grad = student.to_vec();
+            let report = loss_and_gradient(shape, &mut teacher.clone(), &mut grad, &centre, 0.05, 0.1);
+            (report.loss, grad)
+        };
+        let (_, grad) = loss(&student);
+        for i in [0, 7, 19, 33] {
+            let nudged = |by: f32| {
+                let mut s = student.clone();
+                s[i] += by;
+                loss(&s).0
+            };
+            let slope = (nudged(1e-2) - nudged(-1e-2)) / 2e-2;
+            assert!((slope - f64::from(grad[i])).abs() < 2e-3, "{i}: {slope} {}", grad[i]);
+        }
+    }
+
+    #[test]
+    fn a_uniform_teacher_and_student_sit_at_the_logarithm_of_the_prototypes() {
+        let shape = Shape { batch: 1, views: 3, outputs: 64 };
+        let report = loss_and_gradient(shape, &mut [0.0; 128], &mut [0.0; 192], &[0.0; 64], 0.04, 0.1);
+        assert!((report.loss - 64f64.ln()).abs() < 1e-6 && (report.entropy - 64f64.ln()).abs() < 1e-6);
+    }
+}
