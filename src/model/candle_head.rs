@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     fn rows(values: &[[f64; 4]]) -> Tensor {
-        Tensor::new(values, &Device::Cpu).unwrap()
+        Tensor::from_slice(values.as_flattened(), (values.len(), 4), &Device::Cpu).unwrap()
     }
 
     #[test]
