@@ -3,6 +3,8 @@
 //! Origin of the numbers: `tests/golden/xcit_dino/README.md`. An execution is a function from the golden file's inputs to
 //! tensors under the golden file's names; `golden_help::hold` compares.
 
+#![expect(clippy::print_stdout, reason = "`--nocapture` shows how near each execution comes")]
+
 mod golden_help;
 
 use std::collections::BTreeMap;
