@@ -12,8 +12,8 @@ pub mod stage; // the contract between the two wings
 pub mod data; // images, labels, splits, augmentation
 pub mod kernel; // CPU kernels, forward and backward
 pub mod model; // XCiT, projection head, checkpoints
-pub mod train; // DINO, supervised training, linear probe
 pub mod classify; // transforms, classifiers, metrics, the few-label sweep
+pub mod train; // DINO, supervised training, linear probe
 pub mod report; // figures, tables, the HTML page
 // Flow wing: knows stages only through `stage`, nothing of images or losses.
 pub mod graph; // nodes, ports, keys

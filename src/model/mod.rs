@@ -9,12 +9,17 @@ mod candle_ops; // layers in candle operations, with gradients
 mod candle_tensors; // weights on a device
 mod candle_xcit; // the network in candle operations
 mod candle_head; // projection head and loss in candle operations
+mod stored; // tensors of a safetensors file
+mod file; // model files
+mod import; // backbones from files of others
 
 pub use candle_head::{CandleHead, dino_loss, next_centre};
 pub use candle_tensors::Tensors;
 pub use candle_xcit::{CandleXcit, Output};
 pub use config::{Sizes, Xcit};
 pub use cpu::{Batch, Head, HeadTape, Network, Tape};
+pub use file::{About, ModelFile, Preprocessing};
 pub use head::HeadSizes;
+pub use import::{Accounting, import};
 pub use layout::{Entry, Layout, Start, Weights};
 pub use position::{CODE, position_code};

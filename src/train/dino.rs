@@ -113,19 +113,18 @@ impl Dino {
     /// # Errors
     /// When the views do not fit the network, or the loss is not finite: the state is then as before the step but for batch statistics.
     pub fn step(&mut self, views: &Views, numbers: &StepNumbers) -> Result<DinoStep, Failure> {
-        let State { student, teacher, centre, .. } = &mut self.state;
+        let State { step, student, teacher, centre, adam_backbone, adam_head } = &mut self.state;
         let global = Batch { pixels: &views.global, n: 2 * views.batch, height: views.global_side, width: views.global_side };
         let local = Batch { pixels: &views.local, n: views.n_local * views.batch, height: views.local_side, width: views.local_side };
 
         let seen = self.network.forward_only(&teacher.backbone.params, &mut teacher.backbone.buffers, &global, &mut self.teacher_tape)?;
         self.head.forward(&teacher.head.params, &seen, &mut self.teacher_head_tape, &mut self.teacher_logits);
 
-        let params = &student.backbone.params;
-        let mut features = self.network.forward(params, &mut student.backbone.buffers, &global, &mut self.global_tape)?;
+        let mut features = self.network.forward(&student.backbone.params, &mut student.backbone.buffers, &global, &mut self.global_tape)?;
         let split = features.len();
         let feature_std = spread(&features, self.network.sizes().dim);
         if views.n_local > 0 {
-            features.extend(self.network.forward(params, &mut student.backbone.buffers, &local, &mut self.local_tape)?);
+            features.extend(self.network.forward(&student.backbone.params, &mut student.backbone.buffers, &local, &mut self.local_tape)?);
         }
         self.head.forward(&student.head.params, &features, &mut self.head_tape, &mut self.student_logits);
 
@@ -134,7 +133,7 @@ impl Dino {
         let temps = (numbers.teacher_temp, numbers.student_temp);
         let loss = loss_and_gradient(shape, &mut self.teacher_logits, &mut self.student_logits, centre, temps.0, temps.1);
         if !loss.loss.is_finite() {
-            return Err(Failure::new(format!("the loss is {} in step {}", loss.loss, self.state.step))
+            return Err(Failure::new(format!("the loss is {} in step {step}", loss.loss))
                 .help("lower `lr`, raise `warm_up_epochs`, or keep gradient clipping on"));
         }
 
@@ -142,12 +141,11 @@ impl Dino {
         self.backbone_grads.fill(0.0);
         let frozen = numbers.freeze_last_layer;
         let d = self.head.backward(&student.head.params, &self.head_tape, &mut self.student_logits, frozen, &mut self.head_grads);
-        self.network.backward(params, &global, &mut self.global_tape, &d[..split], &mut self.backbone_grads, None)?;
+        self.network.backward(&student.backbone.params, &global, &mut self.global_tape, &d[..split], &mut self.backbone_grads, None)?;
         if views.n_local > 0 {
-            self.network.backward(params, &local, &mut self.local_tape, &d[split..], &mut self.backbone_grads, None)?;
+            self.network.backward(&student.backbone.params, &local, &mut self.local_tape, &d[split..], &mut self.backbone_grads, None)?;
         }
 
-        let State { adam_backbone, adam_head, .. } = &mut self.state;
         adam_backbone.step(&mut student.backbone.params, &mut self.backbone_grads, &numbers.hyper, |_| true);
         adam_head.step(&mut student.head.params, &mut self.head_grads, &numbers.hyper, |entry| {
             // The gain of the last layer never moves; its directions not while they are frozen.
@@ -156,8 +154,8 @@ impl Dino {
         move_centre(centre, &raw_teacher, numbers.centre_momentum);
         average(&mut teacher.backbone.params, &student.backbone.params, numbers.teacher_momentum);
         average(&mut teacher.head.params, &student.head.params, numbers.teacher_momentum);
-        self.state.step += 1;
-        let centre_norm = self.state.centre.iter().map(|c| f64::from(*c).powi(2)).sum::<f64>().sqrt();
+        *step += 1;
+        let centre_norm = centre.iter().map(|c| f64::from(*c).powi(2)).sum::<f64>().sqrt();
         Ok(DinoStep { loss, centre_norm, feature_std })
     }
 }
