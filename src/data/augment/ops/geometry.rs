@@ -27,9 +27,9 @@ pub fn vflip(picture: &mut Rgb) {
     }
 }
 
-/// Working memory of [`Warp::part`]: the pixels in fours, which a processor adds at once.
+/// Working memory of [`Warp::part`]: the pixels as floats, each of which is looked at several times.
 #[derive(Default)]
-pub struct WarpMemory(Vec<[u8; 4]>);
+pub struct WarpMemory(Vec<[f32; 3]>);
 
 /// Perspective, then rotation, of a picture of known size.
 pub struct Warp {
@@ -61,7 +61,7 @@ impl Warp {
         let wide = &mut memory.0;
         if self.perspective.is_some() {
             wide.clear();
-            wide.extend(picture.pixels().chunks_exact(3).map(|p| [p[0], p[1], p[2], 0]));
+            wide.extend(picture.pixels().chunks_exact(3).map(|p| [p[0], p[1], p[2]].map(f32::from)));
         }
         let stride = picture.width() * 3;
         for (row, line) in out.pixels_mut().chunks_exact_mut(width * 3).enumerate() {
@@ -69,13 +69,13 @@ impl Warp {
             match (&self.rotation, &self.perspective) {
                 (None, None) => line.copy_from_slice(&picture.pixels()[(top + row) * stride + left * 3..][..width * 3]),
                 (None, Some(a)) => {
-                    for (column, pixel) in line.chunks_exact_mut(3).enumerate() {
+                    for (column, pixel) in line.as_chunks_mut().0.iter_mut().enumerate() {
                         self.seen_through(a, wide, (left + column) as i64, y, pixel);
                     }
                 }
                 (Some(m), seen) => {
                     let (mut u, mut v) = (m[2] + m[1] * y + m[0] * left as i64, m[5] + m[4] * y + m[3] * left as i64);
-                    for pixel in line.chunks_exact_mut(3) {
+                    for pixel in line.as_chunks_mut().0 {
                         match (self.inside(u >> 16, v >> 16), seen) {
                             (None, _) => pixel.fill(0),
                             (Some((x, y)), Some(a)) => self.seen_through(a, wide, x, y, pixel),
@@ -102,7 +102,7 @@ impl Warp {
 
     /// The pixel (`x`, `y`) of the picture in perspective, bilinear as in Pillow's `perspective_transform` and `bilinear_filter32RGB`.
     #[inline]
-    fn seen_through(&self, a: &[f64; 8], wide: &[[u8; 4]], x: i64, y: i64, out: &mut [u8]) {
+    fn seen_through(&self, a: &[f64; 8], wide: &[[f32; 3]], x: i64, y: i64, out: &mut [u8; 3]) {
         let (x, y) = (x as f64 + 0.5, y as f64 + 0.5);
         let depth = 1.0 / (a[6] * x + a[7] * y + 1.0);
         let (mut u, mut v) = ((a[0] * x + a[1] * y + a[2]) * depth, (a[3] * x + a[4] * y + a[5]) * depth);
@@ -120,20 +120,17 @@ impl Warp {
         let (dx, dy) = ((u - f64::from(left)) as f32, (v - f64::from(top)) as f32);
         let clip = |p: i32, size: i64| p.clamp(0, size as i32 - 1) as usize;
         let (x0, x1) = (clip(left - 1, self.width), clip(left, self.width));
-        let row = |y: i32| &wide[clip(y, self.height) * self.width as usize..][..self.width as usize];
-        let (above, below) = (row(top - 1), row(top));
-        let upper = between(above[x0], above[x1], dx);
-        let lower = between(below[x0], below[x1], dx);
-        for (c, value) in out.iter_mut().enumerate() {
-            *value = (upper[c] + (lower[c] - upper[c]) * dy) as i32 as u8;
-        }
+        let (above, below) = (clip(top - 1, self.height) * self.width as usize, clip(top, self.height) * self.width as usize);
+        let upper = between(&wide[above + x0], &wide[above + x1], dx);
+        let lower = between(&wide[below + x0], &wide[below + x1], dx);
+        *out = between(&upper, &lower, dy).map(|value| value as i32 as u8);
     }
 }
 
 /// Goes from colour `a` to colour `b` by `d`.
 #[inline]
-fn between(a: [u8; 4], b: [u8; 4], d: f32) -> [f32; 4] {
-    std::array::from_fn(|c| f32::from(a[c]) + (f32::from(b[c]) - f32::from(a[c])) * d)
+fn between(a: &[f32; 3], b: &[f32; 3], d: f32) -> [f32; 3] {
+    std::array::from_fn(|c| a[c] + (b[c] - a[c]) * d)
 }
 
 /// ... 1 0 | 0 1 2 ... n-1 | n-1 n-2 ...
@@ -184,13 +181,10 @@ fn solve(mut rows: [[f64; 9]; 8]) -> Option<[f64; 8]> {
             return None;
         }
         rows.swap(column, pivot);
-        for row in 0..8 {
-            if row != column {
-                let factor = rows[row][column] / rows[column][column];
-                for i in column..9 {
-                    rows[row][i] -= factor * rows[column][i];
-                }
-            }
+        let pivot = rows[column];
+        for (_, row) in rows.iter_mut().enumerate().filter(|(row, _)| *row != column) {
+            let factor = row[column] / pivot[column];
+            row.iter_mut().zip(pivot).skip(column).for_each(|(value, above)| *value -= factor * above);
         }
     }
     Some(std::array::from_fn(|i| rows[i][8] / rows[i][i]))
