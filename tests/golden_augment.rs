@@ -26,7 +26,13 @@ fn ours(operation: &Value, source: &Rgb) -> Rgb {
     let mut out = source.clone();
     let whole = |corners: Option<&[[f64; 2]; 4]>, degrees: Option<f64>| {
         let mut out = source.clone();
-        ops::Warp::new(source.width(), source.height(), corners, degrees, Fill::Black).part(source, 0, 0, &mut out);
+        ops::Warp::new(source.width(), source.height(), corners, degrees, Fill::Black).part(
+            source,
+            0,
+            0,
+            &mut out,
+            &mut ops::WarpMemory::default(),
+        );
         out
     };
     match name.split('_').next().unwrap() {
@@ -46,7 +52,13 @@ fn ours(operation: &Value, source: &Rgb) -> Rgb {
         }
         "crop" => {
             let mut part = Rgb::filled(size("width"), size("height"), [0; 3]);
-            ops::Warp::new(source.width(), source.height(), None, None, Fill::Black).part(source, size("left"), size("top"), &mut part);
+            ops::Warp::new(source.width(), source.height(), None, None, Fill::Black).part(
+                source,
+                size("left"),
+                size("top"),
+                &mut part,
+                &mut ops::WarpMemory::default(),
+            );
             out = resize(&part, size("size"), size("size"), Filter::Bilinear).unwrap();
         }
         "resize" => {

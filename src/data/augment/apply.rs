@@ -4,7 +4,7 @@
 //! needs them, which changes no pixel: the rotation picks whole pixels.
 
 use super::draw::{Colour, Drawn};
-use super::ops::{self, BlurMemory, Warp};
+use super::ops::{self, BlurMemory, Warp, WarpMemory};
 use crate::data::image::{Rgb, Scaler};
 use crate::diagnostic::Failure;
 
@@ -14,6 +14,7 @@ pub struct Workbench {
     part: Rgb,
     view: Rgb,
     scaler: Scaler,
+    warp: WarpMemory,
     blur: BlurMemory,
 }
 
@@ -27,6 +28,7 @@ impl Workbench {
             left,
             top,
             &mut self.part,
+            &mut self.warp,
         );
         self.view.reshape(side, side);
         self.scaler.resize(&self.part, &mut self.view, drawn.filter)?;

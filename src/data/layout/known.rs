@@ -1,10 +1,12 @@
 //! The layouts that are known, as written in a pipeline.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::scan::files_below;
 use super::{BoneMarrow, Chula, Folder, Ingested, Npz, PathTable, Scan};
+use crate::data::names::text_of_path;
 use crate::diagnostic::Failure;
 use crate::params::DataPath;
 
@@ -52,6 +54,31 @@ impl Layout {
         wrong
     }
 
+    /// Returns every file that a scan's outcome depends on, with its path below the place it was found in, sorted.
+    ///
+    /// `places` are the resolved paths of [`roots`](Self::roots). The names are part of what a scan sees, so they are given too.
+    pub fn files(&self, places: &[impl AsRef<Path>]) -> Result<Vec<(String, PathBuf)>, Failure> {
+        let mut files = Vec::new();
+        for ((field, _), place) in self.roots().iter().zip(places) {
+            let place = place.as_ref();
+            let below = match (self, *field) {
+                (Self::Table(table), "root") => table.pictures(places[0].as_ref())?,
+                (_, "root") => files_below(place)?,
+                _ => vec![PathBuf::new()],
+            };
+            files.extend(below.into_iter().map(|path| (format!("{field}/{}", text_of_path(&path)), join(place, &path))));
+            if let Self::Table(table) = self
+                && table.root.is_empty()
+            {
+                let folder = place.parent().unwrap_or(place);
+                files.extend(table.pictures(place)?.into_iter().map(|path| (format!("root/{}", text_of_path(&path)), folder.join(&path))));
+            }
+        }
+        files.sort();
+        files.dedup();
+        Ok(files)
+    }
+
     /// Scans the data set. `places` are the resolved paths of [`roots`](Self::roots), in that order.
     ///
     /// # Errors
@@ -75,4 +102,9 @@ impl Layout {
         };
         ingested.map_err(|failure| failure.while_doing(format!("scanning `{}`", first.display())))
     }
+}
+
+/// `place` itself for an empty `path`, without the slash that `Path::join` would add.
+fn join(place: &Path, path: &Path) -> PathBuf {
+    if path.as_os_str().is_empty() { place.to_path_buf() } else { place.join(path) }
 }

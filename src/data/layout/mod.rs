@@ -19,3 +19,6 @@ pub use known::Layout;
 pub use npz::Npz;
 pub use path_table::PathTable;
 pub use scan::{Check, CountDifference, DigestOf, Ingested, OnBad, Packed, Scan, hash_file};
+
+#[cfg(test)]
+mod tests;

@@ -46,6 +46,37 @@ impl PathTable {
     }
 
     pub(super) fn scan(&self, file: &Path, root: &Path, how: &Scan) -> Result<Ingested, Failure> {
+        let (mut found, mut names, mut n_alone) = (Vec::new(), BTreeMap::new(), 0);
+        for Entry { id, relative, label, group } in self.entries(file)? {
+            let group = self.group.is_some().then(|| {
+                n_alone += usize::from(group.is_empty());
+                if group.is_empty() { format!("alone:{id}") } else { group }
+            });
+            if !label.is_empty() {
+                names.insert(id.clone(), label);
+            }
+            found.push(Found { id, relative, group });
+        }
+        let mut notes = Vec::new();
+        if self.label.is_some() && names.len() < found.len() {
+            notes.push(format!("{} without a label", count(found.len() - names.len(), "image")));
+        }
+        if n_alone > 0 {
+            notes.push(format!("{} without a group, each taken as a group of its own", count(n_alone, "image")));
+        }
+        let (rows, bad) = look_at(root, found, self.check, how)?;
+        handle_bad(bad, self.on_bad, &mut notes)?;
+        let images = ImageTable::new(rows)?;
+        let labels = self.label.is_some().then(|| labels_of(&images, self.classes.clone(), names)).transpose()?;
+        Ok(Ingested { images, labels, packed: None, notes, differences: Vec::new() })
+    }
+
+    /// Returns the pictures that the table names, below its root.
+    pub(super) fn pictures(&self, file: &Path) -> Result<Vec<PathBuf>, Failure> {
+        Ok(self.entries(file)?.into_iter().map(|entry| entry.relative).collect())
+    }
+
+    fn entries(&self, file: &Path) -> Result<Vec<Entry>, Failure> {
         let opened = File::open(file).doing(|| format!("failed to read `{}`", file.display()))?;
         let mut reader = csv::ReaderBuilder::new().delimiter(self.separator as u8).from_reader(opened);
         let columns = reader.headers().doing(|| "failed to read the column names")?.clone();
@@ -61,43 +92,28 @@ impl PathTable {
         let path_at = column(&self.path)?;
         let [id_at, label_at, group_at] = [&self.id, &self.label, &self.group].map(|name| name.as_deref().map(&column).transpose());
         let (id_at, label_at, group_at) = (id_at?, label_at?, group_at?);
-
-        let (mut found, mut names, mut n_unlabelled, mut n_alone) = (Vec::new(), BTreeMap::new(), 0, 0);
+        let mut entries = Vec::new();
         for record in reader.into_records() {
             let record = record.doing(|| "failed to read the table")?;
-            let line = record.position().map_or(0, csv::Position::line);
+            let cell = |at: Option<usize>| at.map_or(String::new(), |at| record[at].to_string());
             let text = format!("{}{}{}", self.prefix, &record[path_at], self.suffix);
             let relative = PathBuf::from(&text);
             if !relative.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir)) {
+                let line = record.position().map_or(0, csv::Position::line);
                 return Err(Failure::new(format!("line {line}: `{text}` does not lie below the root"))
                     .help("write paths relative to `root`, without `..`"));
             }
-            let id = ImageId(id_at.map_or(text.clone(), |at| record[at].to_string()));
-            let group = group_at.map(|at| match &record[at] {
-                "" => {
-                    n_alone += 1;
-                    format!("alone:{id}")
-                }
-                group => group.to_string(),
-            });
-            match label_at.map(|at| record[at].to_string()) {
-                Some(label) if !label.is_empty() => drop(names.insert(id.clone(), label)),
-                Some(_) => n_unlabelled += 1,
-                None => {}
-            }
-            found.push(Found { id, relative, group });
+            let id = ImageId(if id_at.is_some() { cell(id_at) } else { text });
+            entries.push(Entry { id, relative, label: cell(label_at), group: cell(group_at) });
         }
-        let mut notes = Vec::new();
-        if n_unlabelled > 0 {
-            notes.push(format!("{} without a label", count(n_unlabelled, "image")));
-        }
-        if n_alone > 0 {
-            notes.push(format!("{} without a group, each taken as a group of its own", count(n_alone, "image")));
-        }
-        let (rows, bad) = look_at(root, found, self.check, how)?;
-        handle_bad(bad, self.on_bad, &mut notes)?;
-        let images = ImageTable::new(rows)?;
-        let labels = label_at.map(|_| labels_of(&images, self.classes.clone(), names)).transpose()?;
-        Ok(Ingested { images, labels, packed: None, notes, differences: Vec::new() })
+        Ok(entries)
     }
+}
+
+/// A row of the table; a label or group that it does not give is empty.
+struct Entry {
+    id: ImageId,
+    relative: PathBuf,
+    label: String,
+    group: String,
 }

@@ -73,12 +73,20 @@ impl GroupedStratified {
     }
 }
 
+/// What is collected of a group.
+#[derive(Default)]
+struct Members<'a> {
+    ids: Vec<&'a ImageId>,
+    counts: BTreeMap<usize, usize>,
+}
+
 /// Collects the labelled images by group; also returns how many have none.
 fn groups<'a>(images: &'a ImageTable, labels: &Labels) -> (Vec<Group<'a>>, usize) {
-    let mut by_name: BTreeMap<(bool, &str), (Vec<&ImageId>, BTreeMap<usize, usize>)> = BTreeMap::new();
+    let mut by_name: BTreeMap<(bool, &str), Members> = BTreeMap::new();
     let mut n_alone = 0;
     for row in images.rows() {
         let Some(class) = labels.class_of(&row.id) else { continue };
+        // The flag keeps a group apart from an image that has its name.
         let name = match &row.group {
             Some(group) => (true, group.as_str()),
             None => {
@@ -86,12 +94,15 @@ fn groups<'a>(images: &'a ImageTable, labels: &Labels) -> (Vec<Group<'a>>, usize
                 (false, row.id.as_str())
             }
         };
-        let (ids, counts) = by_name.entry(name).or_default();
-        ids.push(&row.id);
-        *counts.entry(class).or_default() += 1;
+        let members = by_name.entry(name).or_default();
+        members.ids.push(&row.id);
+        *members.counts.entry(class).or_default() += 1;
     }
-    let groups =
-        by_name.into_iter().map(|((_, name), (ids, counts))| Group { name: name.to_string(), ids, counts: counts.into_iter().collect() });
+    let groups = by_name.into_iter().map(|((_, name), members)| Group {
+        name: name.to_string(),
+        ids: members.ids,
+        counts: members.counts.into_iter().collect(),
+    });
     (groups.collect(), n_alone)
 }
 

@@ -29,10 +29,8 @@ pub fn check_copies(parts: &[Vec<ImageId>; 3], images: &ImageTable, allow: bool,
         }
     }
     let Some((first, second)) = copies.first() else { return Ok(()) };
-    let line = format!(
-        "{} of another part's: `{first}` and `{second}` have the same bytes",
-        count(copies.len(), "image is a copy").replace("image is a copys", "images are copies")
-    );
+    let many = count(copies.len(), "image");
+    let line = format!("{many} with the same bytes as an image of another part: `{first}` and `{second}` first");
     if allow {
         notes.push(line);
         return Ok(());

@@ -15,3 +15,6 @@ pub use lists::Lists;
 pub use outcome::{ClassCounts, Division};
 pub use rule::Split;
 pub use stratified::Stratified;
+
+#[cfg(test)]
+mod tests;

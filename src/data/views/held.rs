@@ -12,6 +12,8 @@ use crate::stage::Monitor;
 
 /// The pictures of a table, each stretched to `base` x `base` pixels.
 pub struct Held<'a> {
+    /// Tells this from all others in this process.
+    number: u64,
     base: usize,
     filter: Filter,
     n_images: usize,
@@ -53,7 +55,8 @@ impl<'a> Held<'a> {
             ));
             Source::Each { pictures, rows: images.rows().to_vec() }
         };
-        Ok(Self { base, filter, n_images, source })
+        static NUMBERS: AtomicU64 = AtomicU64::new(1);
+        Ok(Self { number: NUMBERS.fetch_add(1, Ordering::Relaxed), base, filter, n_images, source })
     }
 
     /// Returns how many pictures there are.
@@ -66,21 +69,38 @@ impl<'a> Held<'a> {
         self.base
     }
 
-    /// Writes picture number `image` into `out`.
-    pub fn get(&self, image: usize, scaler: &mut Scaler, out: &mut Rgb) -> Result<(), Failure> {
+    /// Returns picture number `image`, which stays in `desk` until another is asked for: the views of one image, asked for in turn,
+    /// decode it once.
+    pub fn get<'d>(&self, image: usize, desk: &'d mut Desk) -> Result<&'d Rgb, Failure> {
         if image >= self.n_images {
             return Err(Failure::new(format!("image number {image} of {}", count(self.n_images, "image"))));
         }
-        out.reshape(self.base, self.base);
-        match &self.source {
-            Source::Memory(pixels) => {
-                let bytes = self.base * self.base * 3;
-                out.pixels_mut().copy_from_slice(&pixels[image * bytes..][..bytes]);
-                Ok(())
+        if desk.holds != (self.number, image) {
+            // Nothing is held while it is being replaced, since that may fail.
+            desk.holds = (0, 0);
+            desk.picture.reshape(self.base, self.base);
+            match &self.source {
+                Source::Memory(pixels) => {
+                    let bytes = self.base * self.base * 3;
+                    desk.picture.pixels_mut().copy_from_slice(&pixels[image * bytes..][..bytes]);
+                }
+                Source::Each { pictures, rows } => {
+                    desk.scaler.resize(&pictures.load(&rows[image])?, &mut desk.picture, self.filter)?;
+                }
             }
-            Source::Each { pictures, rows } => scaler.resize(&pictures.load(&rows[image])?, out, self.filter),
+            desk.holds = (self.number, image);
         }
+        Ok(&desk.picture)
     }
+}
+
+/// The picture that a thread is working on, and memory for the next.
+#[derive(Default)]
+pub struct Desk {
+    /// The number of the holder and of the picture; 0 is no holder's.
+    holds: (u64, usize),
+    picture: Rgb,
+    scaler: Scaler,
 }
 
 fn load_all(images: &ImageTable, pictures: &Pictures, base: usize, filter: Filter, monitor: &dyn Monitor) -> Result<Vec<u8>, Failure> {

@@ -10,3 +10,6 @@ pub use contract::Views;
 pub use multicrop::MultiCrop;
 pub use plain::PlainViews;
 pub use sheet::contact_sheet;
+
+#[cfg(test)]
+mod tests;

@@ -3,9 +3,9 @@
 use std::cell::RefCell;
 
 use super::contract::Views;
-use super::held::Held;
+use super::held::{Desk, Held};
 use crate::data::augment::{Recipe, Workbench, draw};
-use crate::data::image::{Rgb, Scaler, apply_table};
+use crate::data::image::{Rgb, apply_table};
 use crate::data::pixels::Files;
 use crate::data::table::ImageTable;
 use crate::diagnostic::Failure;
@@ -26,7 +26,7 @@ pub struct MultiCrop<'a> {
 
 thread_local! {
     /// Working memory of each thread: a view of 28 pixels takes less time than asking for memory would.
-    static BENCH: RefCell<(Workbench, Scaler, Rgb)> = RefCell::default();
+    static BENCH: RefCell<(Workbench, Desk)> = RefCell::default();
 }
 
 impl<'a> MultiCrop<'a> {
@@ -55,8 +55,8 @@ impl<'a> MultiCrop<'a> {
         let Some(how) = self.recipe.views.get(view) else {
             return Err(Failure::new(format!("view number {view} of {}", self.n_views())));
         };
-        BENCH.with_borrow_mut(|(bench, scaler, base)| {
-            self.pictures.get(image, scaler, base)?;
+        BENCH.with_borrow_mut(|(bench, desk)| {
+            let base = self.pictures.get(image, desk)?;
             let stream = Stream::new(self.seed, "view").at(epoch).at(self.ids[image]).at(view as u64);
             let drawn = draw(&how.steps, base.width(), base.height(), &stream);
             Ok(take(bench.view(base, how.side, &drawn)?))

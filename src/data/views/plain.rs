@@ -3,8 +3,8 @@
 use std::cell::RefCell;
 
 use super::contract::Views;
-use super::held::Held;
-use crate::data::image::{Filter, Normalisation, Rgb, Scaler, apply_table};
+use super::held::{Desk, Held};
+use crate::data::image::{Filter, Normalisation, apply_table};
 use crate::data::pixels::Files;
 use crate::data::table::ImageTable;
 use crate::diagnostic::Failure;
@@ -17,7 +17,7 @@ pub struct PlainViews<'a> {
 }
 
 thread_local! {
-    static BENCH: RefCell<(Scaler, Rgb)> = RefCell::default();
+    static DESK: RefCell<Desk> = RefCell::default();
 }
 
 impl<'a> PlainViews<'a> {
@@ -49,9 +49,8 @@ impl Views for PlainViews<'_> {
         if out.len() != side * side * 3 {
             return Err(Failure::new(format!("room for {} values: the view has {}", out.len(), side * side * 3)));
         }
-        BENCH.with_borrow_mut(|(scaler, picture)| {
-            self.pictures.get(image, scaler, picture)?;
-            apply_table(&self.table, picture.pixels(), out);
+        DESK.with_borrow_mut(|desk| {
+            apply_table(&self.table, self.pictures.get(image, desk)?.pixels(), out);
             Ok(())
         })
     }

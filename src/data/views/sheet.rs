@@ -42,15 +42,12 @@ pub fn contact_sheet(images: &ImageTable, files: &dyn Files, recipe: &Recipe, se
     Ok(png.into_inner())
 }
 
-/// Puts a picture into its tile: whole pixels where it is small, never larger than the tile.
+/// Puts a picture into its tile, as large as it fits there.
 fn place(sheet: &mut Rgb, picture: &Rgb, column: usize, line: usize) -> Result<(), Failure> {
     let longest = picture.width().max(picture.height());
-    let fit = |side: usize| match TILE / longest {
-        0 => (side * TILE / longest).max(1),
-        times => side * times,
-    };
+    let fit = |side: usize| (side * TILE / longest).max(1);
     let (width, height) = (fit(picture.width()), fit(picture.height()));
-    let filter = if width >= picture.width() { Filter::Nearest } else { Filter::Bilinear };
+    let filter = if TILE.is_multiple_of(longest) { Filter::Nearest } else { Filter::Bilinear };
     let tile = resize(picture, width, height, filter)?;
     let (left, top) = (GAP + column * (TILE + GAP) + (TILE - width) / 2, GAP + line * (TILE + GAP) + (TILE - height) / 2);
     let stride = sheet.width() * 3;

@@ -27,6 +27,10 @@ pub fn vflip(picture: &mut Rgb) {
     }
 }
 
+/// Working memory of [`Warp::part`]: the pixels as floats, each of which is looked at several times.
+#[derive(Default)]
+pub struct WarpMemory(Vec<[f32; 3]>);
+
 /// Perspective, then rotation, of a picture of known size.
 pub struct Warp {
     /// From an output place to the input place: (a x + b y + c) / (g x + h y + 1), (d x + e y + f) / (g x + h y + 1).
@@ -52,24 +56,29 @@ impl Warp {
     }
 
     /// Writes the part of the warped picture that begins at column `left` and row `top` and has the size of `out`.
-    pub fn part(&self, picture: &Rgb, left: usize, top: usize, out: &mut Rgb) {
+    pub fn part(&self, picture: &Rgb, left: usize, top: usize, out: &mut Rgb, memory: &mut WarpMemory) {
         let width = out.width();
+        let wide = &mut memory.0;
+        if self.perspective.is_some() {
+            wide.clear();
+            wide.extend(picture.pixels().chunks_exact(3).map(|p| [p[0], p[1], p[2]].map(f32::from)));
+        }
         let stride = picture.width() * 3;
         for (row, line) in out.pixels_mut().chunks_exact_mut(width * 3).enumerate() {
             let y = (top + row) as i64;
             match (&self.rotation, &self.perspective) {
                 (None, None) => line.copy_from_slice(&picture.pixels()[(top + row) * stride + left * 3..][..width * 3]),
                 (None, Some(a)) => {
-                    for (column, pixel) in line.chunks_exact_mut(3).enumerate() {
-                        self.seen_through(a, picture, (left + column) as i64, y, pixel);
+                    for (column, pixel) in line.as_chunks_mut().0.iter_mut().enumerate() {
+                        self.seen_through(a, wide, (left + column) as i64, y, pixel);
                     }
                 }
                 (Some(m), seen) => {
                     let (mut u, mut v) = (m[2] + m[1] * y + m[0] * left as i64, m[5] + m[4] * y + m[3] * left as i64);
-                    for pixel in line.chunks_exact_mut(3) {
+                    for pixel in line.as_chunks_mut().0 {
                         match (self.inside(u >> 16, v >> 16), seen) {
                             (None, _) => pixel.fill(0),
-                            (Some((x, y)), Some(a)) => self.seen_through(a, picture, x, y, pixel),
+                            (Some((x, y)), Some(a)) => self.seen_through(a, wide, x, y, pixel),
                             (Some((x, y)), None) => pixel.copy_from_slice(&picture.pixels()[y as usize * stride + x as usize * 3..][..3]),
                         }
                         u += m[0];
@@ -92,7 +101,8 @@ impl Warp {
     }
 
     /// The pixel (`x`, `y`) of the picture in perspective, bilinear as in Pillow's `perspective_transform` and `bilinear_filter32RGB`.
-    fn seen_through(&self, a: &[f64; 8], picture: &Rgb, x: i64, y: i64, out: &mut [u8]) {
+    #[inline]
+    fn seen_through(&self, a: &[f64; 8], wide: &[[f32; 3]], x: i64, y: i64, out: &mut [u8; 3]) {
         let (x, y) = (x as f64 + 0.5, y as f64 + 0.5);
         let depth = 1.0 / (a[6] * x + a[7] * y + 1.0);
         let (mut u, mut v) = ((a[0] * x + a[1] * y + a[2]) * depth, (a[3] * x + a[4] * y + a[5]) * depth);
@@ -104,21 +114,23 @@ impl Warp {
             }
             (u, v) = (mirrored_place(u, self.width), mirrored_place(v, self.height));
         }
-        let (u, v) = (u - 0.5, v - 0.5);
-        let (left, top) = (u.floor(), v.floor());
-        let (dx, dy) = ((u - left) as f32, (v - top) as f32);
-        let clip = |p: i64, size: i64| p.clamp(0, size - 1) as usize;
-        let (x0, x1) = (clip(left as i64, self.width) * 3, clip(left as i64 + 1, self.width) * 3);
-        let stride = self.width as usize * 3;
-        let row = |y: i64| &picture.pixels()[clip(y, self.height) * stride..][..stride];
-        let (above, below) = (row(top as i64), row(top as i64 + 1));
-        for c in 0..3 {
-            let value = |v: u8| f32::from(v);
-            let upper = value(above[x0 + c]) + (value(above[x1 + c]) - value(above[x0 + c])) * dx;
-            let lower = value(below[x0 + c]) + (value(below[x1 + c]) - value(below[x0 + c])) * dx;
-            out[c] = (upper + (lower - upper) * dy) as u8;
-        }
+        // Both lie beyond -0.5, where cutting off after adding 1 is rounding down.
+        let (u, v) = (u + 0.5, v + 0.5);
+        let (left, top) = (u as i32, v as i32);
+        let (dx, dy) = ((u - f64::from(left)) as f32, (v - f64::from(top)) as f32);
+        let clip = |p: i32, size: i64| p.clamp(0, size as i32 - 1) as usize;
+        let (x0, x1) = (clip(left - 1, self.width), clip(left, self.width));
+        let (above, below) = (clip(top - 1, self.height) * self.width as usize, clip(top, self.height) * self.width as usize);
+        let upper = between(&wide[above + x0], &wide[above + x1], dx);
+        let lower = between(&wide[below + x0], &wide[below + x1], dx);
+        *out = between(&upper, &lower, dy).map(|value| value as i32 as u8);
     }
+}
+
+/// Goes from colour `a` to colour `b` by `d`.
+#[inline]
+fn between(a: &[f32; 3], b: &[f32; 3], d: f32) -> [f32; 3] {
+    std::array::from_fn(|c| a[c] + (b[c] - a[c]) * d)
 }
 
 /// ... 1 0 | 0 1 2 ... n-1 | n-1 n-2 ...
@@ -169,13 +181,10 @@ fn solve(mut rows: [[f64; 9]; 8]) -> Option<[f64; 8]> {
             return None;
         }
         rows.swap(column, pivot);
-        for row in 0..8 {
-            if row != column {
-                let factor = rows[row][column] / rows[column][column];
-                for i in column..9 {
-                    rows[row][i] -= factor * rows[column][i];
-                }
-            }
+        let pivot = rows[column];
+        for (_, row) in rows.iter_mut().enumerate().filter(|(row, _)| *row != column) {
+            let factor = row[column] / pivot[column];
+            row.iter_mut().zip(pivot).skip(column).for_each(|(value, above)| *value -= factor * above);
         }
     }
     Some(std::array::from_fn(|i| rows[i][8] / rows[i][i]))

@@ -9,5 +9,5 @@ mod hue;
 
 pub use blur::{BlurMemory, blur};
 pub use colour::{brightness, contrast, grey, saturation, solarize};
-pub use geometry::{Warp, hflip, vflip};
+pub use geometry::{Warp, WarpMemory, hflip, vflip};
 pub use hue::hue;

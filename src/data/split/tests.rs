@@ -1,0 +1,158 @@
+//! The laws of splitting.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::*;
+use crate::data::{IdList, ImageId, ImageRow, ImageTable, Labels, Place};
+use crate::digest::Digest;
+
+const NOWHERE: [&str; 0] = [];
+
+/// Images `CLASS-NNN`, of the given counts; every four neighbours of the whole list share a group where there are groups.
+fn set(counts: &[usize], grouped: bool) -> (ImageTable, Labels) {
+    let mut names = BTreeMap::new();
+    for (class, n) in counts.iter().enumerate() {
+        (0..*n).for_each(|i| drop(names.insert(ImageId(format!("{class}-{i:03}")), format!("class {class}"))));
+    }
+    let row = |(i, id): (usize, &ImageId)| ImageRow {
+        id: id.clone(),
+        path: format!("old/place/{id}.jpg"),
+        file: Digest::of(id.as_str().as_bytes()),
+        place: Place::Whole,
+        width: 8,
+        height: 8,
+        group: grouped.then(|| format!("group {}", i / 4)),
+    };
+    let images = ImageTable::new(names.keys().enumerate().map(row).collect()).unwrap();
+    (images, Labels::from_names(names).unwrap())
+}
+
+fn texts(list: &IdList) -> BTreeSet<&str> {
+    list.iter().map(ImageId::as_str).collect()
+}
+
+#[test]
+fn a_stratified_split_covers_all_images_with_scikit_learns_counts() {
+    let (images, labels) = set(&[40, 11, 9], false);
+    let division = Split::Stratified(Stratified::default()).divide(&images, &labels, 1, &NOWHERE).unwrap();
+    let counts: Vec<(usize, usize)> = division.counts.iter().map(|c| (c.train, c.test)).collect();
+    assert_eq!(counts, [(28, 12), (8, 3), (6, 3)]);
+    assert_eq!(division.lists.train().len() + division.lists.test().len(), images.len());
+}
+
+#[test]
+fn another_seed_is_another_split_and_the_same_seed_the_same() {
+    let (images, labels) = set(&[40, 11, 9], false);
+    let split = |seed| Split::Stratified(Stratified::default()).divide(&images, &labels, seed, &NOWHERE).unwrap().lists;
+    assert_eq!(split(1), split(1));
+    assert_ne!(split(1), split(2));
+}
+
+#[test]
+fn one_more_image_moves_hardly_any_other() {
+    let (images, labels) = set(&[40, 11], false);
+    let (more_images, more_labels) = set(&[41, 11], false);
+    let split = |images, labels| Split::Stratified(Stratified::default()).divide(images, labels, 1, &NOWHERE).unwrap().lists;
+    let (before, after) = (split(&images, &labels), split(&more_images, &more_labels));
+    assert!(texts(before.test()).symmetric_difference(&texts(after.test())).count() <= 3);
+}
+
+#[test]
+fn validation_takes_its_share_and_thinning_touches_train_alone() {
+    let (images, labels) = set(&[40, 20], false);
+    let how = Stratified { test: 0.25, validation: 0.25, max_per_class: Some(12), ..Stratified::default() };
+    let division = Split::Stratified(how).divide(&images, &labels, 1, &NOWHERE).unwrap();
+    let counts: Vec<_> = division.counts.iter().map(|c| (c.train, c.test, c.validation)).collect();
+    assert_eq!(counts, [(12, 10, 10), (10, 5, 5)]);
+    assert_eq!(division.notes, ["8 images left out of train, which keeps at most 12 of each class"]);
+}
+
+#[test]
+fn a_class_with_one_image_is_refused_by_name() {
+    let (images, labels) = set(&[9, 1], false);
+    let failure = Split::Stratified(Stratified::default()).divide(&images, &labels, 1, &NOWHERE).unwrap_err();
+    assert_eq!(failure.message(), "splitting: 1 class with a single image cannot be divided: `class 1`");
+}
+
+#[test]
+fn copies_of_a_picture_in_two_parts_are_refused_unless_allowed() {
+    let (images, labels) = set(&[20, 20], false);
+    let copies = images.rows().iter().cloned().map(|row| ImageRow { file: Digest::of(b"same"), ..row }).collect();
+    let copies = ImageTable::new(copies).unwrap();
+    let split =
+        |allow_copies| Split::Stratified(Stratified { allow_copies, ..Stratified::default() }).divide(&copies, &labels, 1, &NOWHERE);
+    assert!(split(false).unwrap_err().message().starts_with("splitting: 12 images with the same bytes as an image of another part: "));
+    assert_eq!(split(true).unwrap().notes.len(), 1);
+}
+
+#[test]
+fn no_group_lies_in_two_parts_and_classes_keep_their_proportions() {
+    let (images, labels) = set(&[200, 101, 60], true);
+    for seed in 0..5 {
+        let how = GroupedStratified { test: 0.3, validation: 0.2, ..GroupedStratified::default() };
+        let division = Split::GroupedStratified(how).divide(&images, &labels, seed, &NOWHERE).unwrap();
+        let mut part_of: BTreeMap<&str, &str> = BTreeMap::new();
+        for (name, ids) in division.lists.parts() {
+            for id in ids {
+                let group = images.rows()[images.position(id).unwrap()].group.as_deref().unwrap();
+                assert_eq!(*part_of.entry(group).or_insert(name), name, "{group} with seed {seed}");
+            }
+        }
+        for class in &division.counts {
+            let share = class.test as f64 / (class.train + class.test + class.validation) as f64;
+            assert!((share - 0.3).abs() < 0.04, "{class:?}");
+        }
+        assert!(division.notes[0].starts_with("91 groups: test reached a share of 0."), "{:?}", division.notes);
+    }
+}
+
+#[test]
+fn groups_are_needed_for_a_grouped_split() {
+    let (images, labels) = set(&[20, 20], false);
+    let failure = Split::GroupedStratified(GroupedStratified::default()).divide(&images, &labels, 1, &NOWHERE).unwrap_err();
+    assert_eq!(failure.message(), "splitting: no image has a group");
+}
+
+/// Divides ten images by the two lists.
+fn by_lists(train: &str, test: Option<&str>, how: Lists) -> Result<Division, crate::diagnostic::Failure> {
+    let (images, labels) = set(&[5, 5], false);
+    let folder = tempfile::tempdir().unwrap();
+    let mut places = vec![folder.path().join("train.csv")];
+    std::fs::write(&places[0], train).unwrap();
+    if let Some(test) = test {
+        places.push(folder.path().join("test.csv"));
+        std::fs::write(&places[1], test).unwrap();
+    }
+    let how = Lists { train: "x".into(), test: test.map(str::to_string), ..how };
+    Split::Lists(how).divide(&images, &labels, 1, &places)
+}
+
+const TRAIN: &str = ",image,label\n0,elsewhere/a/0-000.jpg,class 0\n1,elsewhere/b/1-001.jpg,class 1\n";
+
+#[test]
+fn published_lists_are_joined_by_what_images_are_called() {
+    let division = by_lists(TRAIN, None, Lists::default()).unwrap();
+    assert_eq!(texts(division.lists.train()), ["0-000", "1-001"].into());
+    assert_eq!(division.lists.test().len(), 8);
+    assert_eq!(division.notes, ["test is the 8 labelled images that no list names"]);
+}
+
+#[test]
+fn lists_that_overlap_are_refused_with_counts_or_repaired() {
+    let test = "id\n0-000\n0-001\n0-002\n0-003\n0-004\n1-000\n1-001\n1-002\n1-003\n1-004\n";
+    let failure = by_lists(TRAIN, Some(test), Lists::default()).unwrap_err();
+    assert_eq!(failure.message(), "splitting: 2 of the 10 test images are in the train list too, `0-000` first");
+    let kept = by_lists(TRAIN, Some(test), Lists { overlap_to_train: true, ..Lists::default() }).unwrap();
+    assert_eq!((kept.lists.train().len(), kept.lists.test().len()), (2, 8));
+}
+
+#[test]
+fn lists_that_name_unknown_images_leave_some_out_or_contradict_labels_are_refused() {
+    let said = |train: &str, test: Option<&str>| {
+        let message = by_lists(train, test, Lists::default()).unwrap_err().message().to_string();
+        message.rsplit("csv`: ").next().unwrap().to_string()
+    };
+    assert_eq!(said("image\n0-000\nnone.jpg\n", None), "1 of 2 listed images not found among the images, `none.jpg` (unknown) first");
+    assert_eq!(said(TRAIN, Some("id\n0-001\n")), "splitting: 7 labelled images in no list, `0-002` first");
+    assert_eq!(said("image,label\n0-000,class 1\n", None), "1 label not as in the data set: `0-000` is `class 1` there and `class 0` here");
+}
