@@ -92,11 +92,7 @@ pub fn loss_and_gradient(
             loss
         })
         .collect();
-    LossReport {
-        loss: losses.iter().sum::<f64>() * weight,
-        entropy: entropies.iter().sum::<f64>() / entropies.len() as f64,
-        spread,
-    }
+    LossReport { loss: losses.iter().sum::<f64>() * weight, entropy: entropies.iter().sum::<f64>() / entropies.len() as f64, spread }
 }
 
 /// centre = momentum · centre + (1 - momentum) · the mean of the teacher's logits.

@@ -10,7 +10,7 @@ mod curve; // how a training went, and a verdict
 mod dino_loop; // epochs of steps
 
 pub use curve::{Curve, CurveRow, Verdict};
-pub use dino::{Dino, DinoStep, Views as StepViews};
+pub use dino::{Dino, DinoStep, Pair, State, StepNumbers, Views as StepViews};
 pub use dino_loop::{TrainedDino, train_dino};
 pub use optimiser::{Adam, Clip, Hyper};
 pub use recipe::{DinoRecipe, Preset};

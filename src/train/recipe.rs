@@ -170,7 +170,11 @@ impl DinoRecipe {
         must(share(n.momentum.0) && share(n.momentum.1), "momentum", format!("must lie between 0 and 1, got {:?}", n.momentum));
         must(share(n.centre_momentum), "centre_momentum", format!("must lie between 0 and 1, got {}", n.centre_momentum));
         must(positive(n.student_temp), "student_temp", format!("must be finite and above 0, got {}", n.student_temp));
-        must(positive(n.teacher_temp.0) && positive(n.teacher_temp.1), "teacher_temp", format!("must be above 0, got {:?}", n.teacher_temp));
+        must(
+            positive(n.teacher_temp.0) && positive(n.teacher_temp.1),
+            "teacher_temp",
+            format!("must be above 0, got {:?}", n.teacher_temp),
+        );
         let decay = n.weight_decay;
         must(decay.0 >= 0.0 && decay.1 >= 0.0, "weight_decay", format!("must not be negative, got {decay:?}"));
         must(n.outputs > 1, "outputs", format!("must be at least 2, got {}", n.outputs));

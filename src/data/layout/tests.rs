@@ -252,7 +252,7 @@ fn a_user_writes_a_layout_in_one_line() {
     let extensions = Extensions::IMPLICIT_SOME | Extensions::UNWRAP_NEWTYPES | Extensions::UNWRAP_VARIANT_NEWTYPES;
     let ron = ron::Options::default().with_default_extension(extensions);
     let layout: Layout = ron.from_str(r#"Chula(root: "../cells", max_per_class: 700)"#).unwrap();
-    assert_eq!(layout.roots(), [("root", "../cells")]);
+    assert_eq!(layout.roots(), [("root", &"../cells".into())]);
     let wrong: Layout = ron.from_str("Chula(crop: 0)").unwrap();
     let said: Vec<String> = wrong.check().into_iter().map(|(field, what)| format!("{field} {what}")).collect();
     assert_eq!(said, ["root must name where the data set lies", "crop must be 1 to 4096 pixels, got 0"]);

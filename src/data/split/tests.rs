@@ -123,7 +123,7 @@ fn by_lists(train: &str, test: Option<&str>, how: Lists) -> Result<Division, cra
         places.push(folder.path().join("test.csv"));
         std::fs::write(&places[1], test).unwrap();
     }
-    let how = Lists { train: "x".into(), test: test.map(str::to_string), ..how };
+    let how = Lists { train: "x".into(), test: test.map(Into::into), ..how };
     Split::Lists(how).divide(&images, &labels, 1, &places)
 }
 
