@@ -72,7 +72,7 @@ impl KnnModel {
         let slack: Vec<f64> = block.norms().iter().map(|q| 2.0 * unit * (longest + q.wide())).collect();
         let capacity = (4 * self.k).max(64);
         scratch.candidates.iter_mut().for_each(Vec::clear);
-        let mut limit = vec![F::of(f64::INFINITY); WIDTH];
+        let mut limit = [F::of(f64::INFINITY); WIDTH];
         vectored(
             #[inline(always)]
             || {

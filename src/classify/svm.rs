@@ -207,7 +207,8 @@ impl<F: Real> SvmModel<F> {
     fn decisions(&self, points: &Points<F>, block: &Block<F>, mut each: impl FnMut(usize, usize, &[F])) {
         let others = self.supports.len() - 1;
         let mut sums = vec![F::default(); self.supports.len() * others * WIDTH];
-        let mut kernel = vec![F::default(); CHUNK * WIDTH];
+        // On the heap: as an array it would fill a thread's stack.
+        let mut kernel = F::zeros(CHUNK * WIDTH);
         for (support, sums) in self.supports.iter().zip(sums.chunks_exact_mut(others * WIDTH)) {
             let n = support.points.len();
             let coefficients = rows(&support.coefficients, others, n);

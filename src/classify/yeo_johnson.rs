@@ -22,9 +22,11 @@ pub struct YeoJohnson {
 impl YeoJohnson {
     /// Fits each feature by itself. Rows must be finite, and at least one.
     pub fn fit(x: ArrayView2<'_, f64>) -> Self {
-        let spreads: Vec<f64> = (0..x.ncols()).into_par_iter().map(|column| moments(x.column(column).iter().copied()).1.sqrt()).collect();
+        let spreads: Vec<f64> =
+            (0..x.ncols()).into_par_iter().map(|column| moments(x.column(column).to_vec().into_iter()).1.sqrt()).collect();
         let empty = EMPTY * spreads.iter().copied().fold(0.0, f64::max);
-        let fitted: Vec<[f64; 3]> = (0..x.ncols()).into_par_iter().map(|column| fit_feature(x.column(column), empty)).collect();
+        let fitted: Vec<[f64; 3]> =
+            (0..x.ncols()).into_par_iter().map(|column| fit_feature(x.column(column).to_owned().view(), empty)).collect();
         let part = |i: usize| fitted.iter().map(|f| f[i]).collect();
         Self { lambdas: part(0), mean: part(1), scale: part(2) }
     }
