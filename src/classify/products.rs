@@ -17,6 +17,7 @@ pub(crate) struct Points<F> {
     /// Rows follow one another; zero rows fill the last panel.
     data: Vec<F>,
     norms: Vec<F>,
+    largest_norm: f64,
     dim: usize,
 }
 
@@ -28,9 +29,10 @@ impl<F: Real> Points<F> {
         for row in chosen {
             data.extend(matrix.row(row).iter().copied());
         }
-        let norms = (0..n).map(|i| F::of(squared_norm(&data[i * dim..(i + 1) * dim]))).collect();
+        let norms: Vec<F> = (0..n).map(|i| F::of(squared_norm(&data[i * dim..(i + 1) * dim]))).collect();
         data.resize(n.next_multiple_of(PANEL) * dim, F::default());
-        Self { data, norms, dim }
+        let largest_norm = norms.iter().fold(0.0, |m, n| n.wide().max(m));
+        Self { data, norms, largest_norm, dim }
     }
 
     pub fn all(matrix: ArrayView2<'_, F>) -> Self {
@@ -47,6 +49,11 @@ impl<F: Real> Points<F> {
 
     pub fn row(&self, i: usize) -> &[F] {
         &self.data[i * self.dim..(i + 1) * self.dim]
+    }
+
+    /// Returns the largest squared norm.
+    pub fn largest_norm(&self) -> f64 {
+        self.largest_norm
     }
 
     /// Returns the squared norm of a point.
