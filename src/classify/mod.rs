@@ -30,6 +30,7 @@ pub use logistic::FittedLogistic;
 pub use metrics::Confusion;
 pub use params::{
     ClassWeight, Classifier, Evaluate, Gamma, Kernel, Knn, LogisticRegression, Protocol, Solver, Svm, TransformStep, Validation, Vote,
+    refuse,
 };
 pub use pca::Pca;
 pub use study::{Roster, Study};
