@@ -15,6 +15,7 @@ mod lbfgs; // minimising a smooth function
 mod logistic; // multinomial logistic regression
 mod logistic_linfa; // the same by linfa, for comparison
 mod knn; // k nearest neighbours
+mod fitted; // any of the three, fitted for use
 mod pca; // rotation to principal axes
 mod yeo_johnson; // power transform by maximum likelihood
 mod transform; // a chain of both, fitted once, applied to any rows
@@ -24,6 +25,7 @@ mod sweep; // which classifier, how many labels, how often
 mod table; // results as tidy rows
 
 pub use features::Features;
+pub use fitted::FittedClassifier;
 pub use guard::Checked;
 pub use knn::FittedKnn;
 pub use logistic::FittedLogistic;

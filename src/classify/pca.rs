@@ -40,8 +40,7 @@ impl Pca {
             )));
         }
         let mean = x.mean_axis(Axis(0)).unwrap_or_else(|| Array1::zeros(dim));
-        let centred = &x - &mean;
-        let data: Vec<f64> = centred.iter().copied().collect();
+        let data: Vec<f64> = x.rows().into_iter().flat_map(|row| (&row - &mean).into_iter()).collect();
         // As scikit-learn's `auto`: the covariance where rows abound, which squares the condition but is far cheaper.
         let (components, variance) = if n >= 10 * dim { by_covariance(&data, n, dim)? } else { by_svd(&data, n, dim)? };
         let mut pca = Self { mean, components, variance };
