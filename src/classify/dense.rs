@@ -5,6 +5,7 @@
 
 use faer::linalg::matmul::matmul;
 use faer::{Accum, MatMut, MatRef, Par};
+use rayon::prelude::*;
 
 /// The two number types that classifiers work in.
 pub trait Real: faer::traits::ComplexField + Copy + PartialOrd + Default + Send + Sync + std::fmt::Debug + 'static {
@@ -42,6 +43,11 @@ pub(crate) fn rows<F>(data: &[F], n: usize, dim: usize) -> MatRef<'_, F> {
 /// As [`rows`], to be written.
 pub(crate) fn rows_mut<F>(data: &mut [F], n: usize, dim: usize) -> MatMut<'_, F> {
     MatMut::from_row_major_slice_mut(data, n, dim)
+}
+
+/// Does `n` pieces of work in order or on all threads; the results are in order either way.
+pub(crate) fn spread<T: Send>(share: bool, n: usize, work: impl Fn(usize) -> T + Send + Sync) -> Vec<T> {
+    if share { (0..n).into_par_iter().map(work).collect() } else { (0..n).map(work).collect() }
 }
 
 /// Returns the squared length, summed in f64 in a fixed order.

@@ -9,10 +9,10 @@ use ndarray::{Array1, Array2, ArrayBase, Data, Ix2};
 use rayon::prelude::*;
 
 use super::dense::{Real, squared_distance, vectored};
+use super::groups::{ClassRows, by_class};
 use super::guard::Checked;
 use super::params::{Knn, Vote};
-use super::products::{Block, Points, WIDTH};
-use super::svm::{ClassRows, by_class, predict_blocks};
+use super::products::{Block, Points, WIDTH, predict_blocks};
 use crate::diagnostic::Failure;
 
 /// The rows that vote, as numbers of points held elsewhere.

@@ -7,12 +7,12 @@ use linfa::dataset::{AsSingleTargets, DatasetBase};
 use linfa::traits::{Fit, PredictInplace};
 use ndarray::{Array1, Array2, ArrayBase, ArrayView2, Data, Ix2};
 
-use super::dense::{Real, exponentials, multiply, rows, rows_mut};
+use super::dense::{Real, exponentials, multiply, rows, rows_mut, spread};
+use super::groups::{ClassRows, by_class, class_weights};
 use super::guard::Checked;
 use super::lbfgs::{Ending, Memory, minimise};
 use super::params::{LogisticRegression, Solver};
-use super::products::{Block, Points, WIDTH};
-use super::svm::{ClassRows, by_class, class_weights, predict_blocks, spread};
+use super::products::{Block, Points, WIDTH, predict_blocks};
 use crate::diagnostic::{Failure, count};
 
 /// Rows whose share of value and gradient is summed at once.

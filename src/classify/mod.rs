@@ -9,6 +9,7 @@ mod features; // the feature table and its file form
 mod dense; // matrix products and elementwise loops, the same bits for any number of threads
 mod products; // inner products of points with a block of queries, shared by everything that measures distances
 mod guard; // the way into linfa's traits
+mod groups; // rows sorted by class
 mod smo; // one binary support vector machine
 mod svm; // one-vs-one support vector classification
 mod lbfgs; // minimising a smooth function

@@ -4,8 +4,7 @@ use faer::linalg::solvers::{SelfAdjointEigen, Svd};
 use faer::{Mat, MatRef, Side};
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 
-use super::dense::{multiply, rows, rows_mut};
-use super::svm::spread;
+use super::dense::{multiply, rows, rows_mut, spread};
 use crate::diagnostic::{Failure, count};
 
 /// Rows whose share of the covariance is summed at once.

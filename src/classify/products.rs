@@ -2,7 +2,8 @@
 //!
 //! Every product of a panel has the same shape, so an inner product has the same bits whatever other points take part.
 
-use ndarray::ArrayView2;
+use ndarray::{Array1, ArrayBase, ArrayView2, Data, Ix2};
+use rayon::prelude::*;
 
 use super::dense::{Real, multiply, squared_norm};
 
@@ -120,6 +121,26 @@ impl<F: Real> Block<F> {
     pub fn queries(&self) -> &[F] {
         &self.queries
     }
+}
+
+/// Predicts block by block on all threads.
+pub(crate) fn predict_blocks<F: Real, D: Data<Elem = F>>(
+    points: &Points<F>,
+    queries: &ArrayBase<D, Ix2>,
+    y: &mut Array1<usize>,
+    predict: impl Fn(&Block<F>, &mut [usize]) + Sync,
+) {
+    let view = queries.view();
+    let out: Vec<usize> = (0..queries.nrows().div_ceil(WIDTH))
+        .into_par_iter()
+        .flat_map_iter(|piece| {
+            let block = Block::new(points, view, piece * WIDTH);
+            let mut out = vec![0; block.used()];
+            predict(&block, &mut out);
+            out
+        })
+        .collect();
+    y.iter_mut().zip(out).for_each(|(y, class)| *y = class);
 }
 
 #[cfg(test)]

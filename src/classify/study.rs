@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, HashMap, HashSet};
 use ndarray::Array2;
 
 use super::features::Features;
+use super::groups::ClassRows;
 use super::params::{Evaluate, Protocol, Validation, refuse};
-use super::svm::ClassRows;
 use crate::diagnostic::{Failure, count};
 use crate::random::Stream;
 

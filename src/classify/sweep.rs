@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
+use super::groups::ClassRows;
 use super::knn::{KnnModel, Scratch};
 use super::logistic::{FittedLogistic, ReadyLogistic};
 use super::metrics::Confusion;
 use super::params::{Classifier, refuse};
 use super::products::{Block, Points, WIDTH};
 use super::study::Study;
-use super::svm::{ClassRows, SvmModel};
+use super::svm::SvmModel;
 use super::table::{Cell, Run};
 use crate::diagnostic::Failure;
 use crate::stage::Monitor;
