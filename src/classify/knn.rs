@@ -9,10 +9,10 @@ use ndarray::{Array1, Array2, ArrayBase, Data, Ix2};
 use rayon::prelude::*;
 
 use super::dense::{Real, squared_distance, vectored};
+use super::groups::{ClassRows, by_class};
 use super::guard::Checked;
 use super::params::{Knn, Vote};
-use super::products::{Block, Points, WIDTH};
-use super::svm::{ClassRows, by_class, predict_blocks};
+use super::products::{Block, Points, WIDTH, predict_blocks};
 use crate::diagnostic::Failure;
 
 /// The rows that vote, as numbers of points held elsewhere.
@@ -26,17 +26,20 @@ pub(crate) struct KnnModel {
     places: Vec<u32>,
 }
 
+/// Candidates kept beyond k, so that the rounding of a product rarely leaves a doubt.
+const SPARE: usize = 6;
+
 /// Working space, kept from block to block.
 pub(crate) struct Scratch<F> {
-    /// Per query: (squared distance less the query's norm, place in the model's points).
-    candidates: Vec<Vec<(F, u32)>>,
+    /// Per query, ascending: squared distance less the query's norm, and place in the model's points.
+    candidates: Vec<(F, u32)>,
     exact: Vec<(f64, u32)>,
     votes: Vec<f64>,
 }
 
 impl<F> Scratch<F> {
     pub fn new() -> Self {
-        Self { candidates: (0..WIDTH).map(|_| Vec::new()).collect(), exact: Vec::new(), votes: Vec::new() }
+        Self { candidates: Vec::new(), exact: Vec::new(), votes: Vec::new() }
     }
 }
 
@@ -64,15 +67,18 @@ impl KnnModel {
         &self.points
     }
 
-    /// Gathers, for every query, all points that may be among its k nearest.
+    /// Candidates kept per query.
+    fn kept(&self) -> usize {
+        (self.k + SPARE).min(self.points.len())
+    }
+
+    /// Leaves the nearest candidates of every query in `scratch.candidates`, as far as rounded products tell.
     fn screen<F: Real>(&self, points: &Points<F>, block: &Block<F>, scratch: &mut Scratch<F>) {
-        let longest = self.points.iter().map(|&p| points.norm(p).wide()).fold(0.0, f64::max);
-        let unit = F::UNIT * (points.dim() as f64 + 8.0);
-        // Twice the bound on the rounding of |p|² - 2 p·q: one for the candidate, one for the k-th.
-        let slack: Vec<f64> = block.norms().iter().map(|q| 2.0 * unit * (longest + q.wide())).collect();
-        let capacity = (4 * self.k).max(64);
-        scratch.candidates.iter_mut().for_each(Vec::clear);
-        let mut limit = vec![F::of(f64::INFINITY); WIDTH];
+        let kept = self.kept();
+        let nowhere = (F::of(f64::INFINITY), u32::MAX);
+        scratch.candidates.clear();
+        scratch.candidates.resize(kept * WIDTH, nowhere);
+        let mut limit = [nowhere.0; WIDTH];
         vectored(
             #[inline(always)]
             || {
@@ -84,32 +90,33 @@ impl KnnModel {
                         }
                         for query in start..(start + LANES).min(block.used()) {
                             let height = norm - (dots[query] + dots[query]);
-                            if height <= limit[query] {
-                                let list = &mut scratch.candidates[query];
-                                list.push((height, place as u32));
-                                if list.len() >= capacity && list.len().is_multiple_of(capacity / 2) {
-                                    limit[query] = prune(list, self.k, slack[query]);
-                                }
+                            if height < limit[query] {
+                                let list = &mut scratch.candidates[query * kept..(query + 1) * kept];
+                                insert(list, (height, place as u32));
+                                limit[query] = list[kept - 1].0;
                             }
                         }
                     }
                 }
             },
         );
-        for (list, slack) in scratch.candidates.iter_mut().zip(&slack).take(block.used()) {
-            if list.len() > self.k {
-                prune(list, self.k, *slack);
-            }
-        }
     }
 
     /// Leaves a query's neighbours in `scratch.exact`: (squared distance, place), nearest first, the earlier point among equals.
     fn nearest<F: Real>(&self, points: &Points<F>, block: &Block<F>, query: usize, scratch: &mut Scratch<F>) {
-        let q = block.query(query);
+        let (kept, q) = (self.kept(), block.query(query));
+        let list = &scratch.candidates[query * kept..(query + 1) * kept];
+        // Twice the bound on the rounding of |p|² - 2 p·q: one for the k-th candidate, one for whoever was left out.
+        let slack = 2.0 * F::UNIT * (points.dim() as f64 + 8.0) * (points.largest_norm() + block.norms()[query].wide());
+        let reach = list[self.k - 1].0.wide() + slack;
+        let measure = |place: u32| (squared_distance(points.row(self.points[place as usize]), q), place);
         scratch.exact.clear();
-        scratch.exact.extend(
-            scratch.candidates[query].iter().map(|&(_, place)| (squared_distance(points.row(self.points[place as usize]), q), place)),
-        );
+        if kept == self.points.len() || list[kept - 1].0.wide() > reach {
+            scratch.exact.extend(list.iter().filter(|c| c.0.wide() <= reach).map(|c| measure(c.1)));
+        } else {
+            // Too many are too near to tell by products.
+            scratch.exact.extend((0..self.points.len() as u32).map(measure));
+        }
         scratch.exact.sort_unstable_by(|a, b| a.0.total_cmp(&b.0).then(a.1.cmp(&b.1)));
         scratch.exact.truncate(self.k);
     }
@@ -146,19 +153,22 @@ impl KnnModel {
     }
 }
 
-/// Keeps what may still be among the k nearest and returns how far that goes.
-fn prune<F: Real>(list: &mut Vec<(F, u32)>, k: usize, slack: f64) -> F {
-    list.select_nth_unstable_by(k - 1, |a, b| a.0.wide().total_cmp(&b.0.wide()));
-    let limit = F::of(list[k - 1].0.wide() + slack);
-    list.retain(|c| c.0 <= limit);
-    limit
+/// Puts a candidate into its place of an ascending list and drops the last.
+#[inline(always)]
+fn insert<F: Real>(list: &mut [(F, u32)], candidate: (F, u32)) {
+    let mut at = list.len() - 1;
+    while at > 0 && candidate.0 < list[at - 1].0 {
+        list[at] = list[at - 1];
+        at -= 1;
+    }
+    list[at] = candidate;
 }
 
 #[inline(always)]
 fn any_below<F: Real>(norm: F, dots: &[F], limits: &[F]) -> bool {
     let mut any = false;
     for lane in 0..LANES {
-        any |= norm - (dots[lane] + dots[lane]) <= limits[lane];
+        any |= norm - (dots[lane] + dots[lane]) < limits[lane];
     }
     any
 }

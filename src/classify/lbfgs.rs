@@ -16,18 +16,29 @@ pub(crate) struct Ending {
     pub converged: bool,
 }
 
+/// The latest steps and gradient changes, with 1 / (step · change).
+#[derive(Default)]
+pub(crate) struct Memory(VecDeque<(Vec<f64>, Vec<f64>, f64)>);
+
 /// Lowers `f` from `x` until no gradient entry exceeds `tolerance`. `f` writes the gradient and returns the value.
-pub(crate) fn minimise(x: &mut [f64], tolerance: f64, max_iter: usize, mut f: impl FnMut(&[f64], &mut [f64]) -> f64) -> Ending {
+///
+/// `memory` may come from an earlier search of nearly the same function.
+pub(crate) fn minimise(
+    x: &mut [f64],
+    tolerance: f64,
+    max_iter: usize,
+    Memory(memory): &mut Memory,
+    mut f: impl FnMut(&[f64], &mut [f64]) -> f64,
+) -> Ending {
     let n = x.len();
     let mut gradient = vec![0.0; n];
     let mut value = f(x, &mut gradient);
-    let mut memory: VecDeque<(Vec<f64>, Vec<f64>, f64)> = VecDeque::with_capacity(MEMORY);
     let mut trial = Trial { x: vec![0.0; n], gradient: vec![0.0; n] };
     for iteration in 0..max_iter {
         if largest(&gradient) <= tolerance {
             return Ending { iterations: iteration, converged: true };
         }
-        let mut direction = two_loops(&gradient, &memory);
+        let mut direction = two_loops(&gradient, memory);
         let mut slope = dot(&direction, &gradient);
         if slope >= 0.0 {
             // Rounding spoilt the memory: start again from the steepest descent.
@@ -158,7 +169,7 @@ mod tests {
     #[test]
     fn the_rosenbrock_valley_is_followed_to_its_end() {
         let mut x = vec![-1.2, 1.0, -1.2, 1.0];
-        let ending = minimise(&mut x, 1e-10, 500, |x, g| {
+        let ending = minimise(&mut x, 1e-10, 500, &mut Memory::default(), |x, g| {
             let mut value = 0.0;
             for i in [0, 2] {
                 let (a, b) = (1.0 - x[i], x[i + 1] - x[i] * x[i]);

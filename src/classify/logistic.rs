@@ -1,4 +1,4 @@
-//! Multinomial logistic regression with an L2 penalty, solved tightly in f64.
+//! Multinomial logistic regression with an L2 penalty, solved tightly: the way there with products in f32, the end in f64.
 //!
 //! minimise |W|²/(2c) + Σ weight · -log softmax(W x + b)[class]; the intercept b is not penalised. With two classes W has one row and
 //! the sigmoid stands for the softmax, as in scikit-learn: half the penalty of a softmax of two rows.
@@ -7,12 +7,12 @@ use linfa::dataset::{AsSingleTargets, DatasetBase};
 use linfa::traits::{Fit, PredictInplace};
 use ndarray::{Array1, Array2, ArrayBase, ArrayView2, Data, Ix2};
 
-use super::dense::{Real, multiply, rows, rows_mut};
+use super::dense::{Real, exponentials, multiply, rows, rows_mut, spread};
+use super::groups::{ClassRows, by_class, class_weights};
 use super::guard::Checked;
-use super::lbfgs::{Ending, minimise};
+use super::lbfgs::{Ending, Memory, minimise};
 use super::params::{LogisticRegression, Solver};
-use super::products::{Block, Points, WIDTH};
-use super::svm::{ClassRows, by_class, class_weights, predict_blocks, spread};
+use super::products::{Block, Points, WIDTH, predict_blocks};
 use crate::diagnostic::{Failure, count};
 
 /// Rows whose share of value and gradient is summed at once.
@@ -29,9 +29,9 @@ pub struct FittedLogistic {
 }
 
 /// The rows, their classes and weights, ready for the solver.
-struct Problem {
+struct Problem<F> {
     /// Rows × dimensions.
-    x: Vec<f64>,
+    x: Vec<F>,
     /// Place of each row's class among the classes.
     y: Vec<usize>,
     weight: Vec<f64>,
@@ -42,7 +42,7 @@ struct Problem {
     share: bool,
 }
 
-impl Problem {
+impl<F: Real> Problem<F> {
     /// Writes the gradient at (W row by row, b) and returns the value.
     fn value_and_gradient(&self, at: &[f64], gradient: &mut [f64]) -> f64 {
         let (w, b) = at.split_at(self.outputs * self.dim);
@@ -52,81 +52,77 @@ impl Problem {
         w_gradient.iter_mut().zip(w).for_each(|(g, w)| *g = self.penalty * w);
         b_gradient.fill(0.0);
         // Partial sums of fixed chunks, added in order: the same bits on one thread and on many.
-        let parts = spread(self.share, n_chunks, |chunk| {
-            let mut residual = Vec::new();
-            let loss = self.residual(chunk, w, b, &mut residual);
-            let mut part = vec![0.0; w.len()];
-            self.pull(chunk, &residual, &mut part);
-            (loss, residual, part)
-        });
-        for (loss, residual, part) in &parts {
+        let narrow: Vec<F> = w.iter().map(|&w| F::of(w)).collect();
+        let parts = spread(self.share, n_chunks, |chunk| self.part(chunk, &narrow, b));
+        for (loss, w_part, b_part) in &parts {
             value += loss;
-            w_gradient.iter_mut().zip(part).for_each(|(g, p)| *g += p);
-            for row in residual.chunks_exact(self.outputs) {
-                b_gradient.iter_mut().zip(row).for_each(|(g, r)| *g += r);
-            }
+            w_gradient.iter_mut().zip(w_part).for_each(|(g, p)| *g += p.wide());
+            b_gradient.iter_mut().zip(b_part).for_each(|(g, p)| *g += p);
         }
         value
     }
 
-    fn chunk(&self, chunk: usize) -> std::ops::Range<usize> {
-        chunk * CHUNK..((chunk + 1) * CHUNK).min(self.y.len())
-    }
-
-    /// Writes weight · (probability - truth) for the chunk's rows and returns their loss.
-    fn residual(&self, chunk: usize, w: &[f64], b: &[f64], out: &mut Vec<f64>) -> f64 {
-        let range = self.chunk(chunk);
-        let n = range.len();
-        out.clear();
-        out.resize(n * self.outputs, 0.0);
+    /// Returns the loss of a chunk of rows and its gradient by W and b.
+    fn part(&self, chunk: usize, w: &[F], b: &[f64]) -> (f64, Vec<F>, Vec<f64>) {
+        let range = chunk * CHUNK..((chunk + 1) * CHUNK).min(self.y.len());
+        let (n, outputs) = (range.len(), self.outputs);
         let x = rows(&self.x[range.start * self.dim..range.end * self.dim], n, self.dim);
-        multiply(rows_mut(out, n, self.outputs), false, x, rows(w, self.outputs, self.dim).transpose());
-        let mut loss = 0.0;
-        for (row, i) in out.chunks_exact_mut(self.outputs).zip(range) {
-            row.iter_mut().zip(b).for_each(|(z, b)| *z += b);
-            let weight = self.weight[i];
-            loss += weight * if self.outputs == 1 { sigmoid_residual(row, self.y[i]) } else { softmax_residual(row, self.y[i]) };
-            row.iter_mut().for_each(|r| *r *= weight);
+        let mut narrow = vec![F::default(); n * outputs];
+        multiply(rows_mut(&mut narrow, n, outputs), false, x, rows(w, outputs, self.dim).transpose());
+        let mut logits: Vec<f64> = narrow.iter().map(|z| z.wide()).collect();
+        logits.chunks_exact_mut(outputs).for_each(|row| row.iter_mut().zip(b).for_each(|(z, b)| *z += b));
+        let (truth, weights) = (&self.y[range.clone()], &self.weight[range]);
+        let loss =
+            if outputs == 1 { sigmoid_residuals(&mut logits, truth, weights) } else { softmax_residuals(&mut logits, truth, weights) };
+        let mut b_part = vec![0.0; outputs];
+        for row in logits.chunks_exact(outputs) {
+            b_part.iter_mut().zip(row).for_each(|(g, r)| *g += r);
         }
-        loss
-    }
-
-    /// gradient = residualᵀ · x of the chunk.
-    fn pull(&self, chunk: usize, residual: &[f64], gradient: &mut [f64]) {
-        let range = self.chunk(chunk);
-        let n = range.len();
-        let x = rows(&self.x[range.start * self.dim..range.end * self.dim], n, self.dim);
-        multiply(rows_mut(gradient, self.outputs, self.dim), false, rows(residual, n, self.outputs).transpose(), x);
+        narrow.iter_mut().zip(&logits).for_each(|(n, r)| *n = F::of(*r));
+        let mut w_part = vec![F::default(); w.len()];
+        multiply(rows_mut(&mut w_part, outputs, self.dim), false, rows(&narrow, n, outputs).transpose(), x);
+        (loss, w_part, b_part)
     }
 }
 
-/// Turns logits into probability - truth and returns -log probability of the truth; right for logits of any size.
-fn softmax_residual(row: &mut [f64], truth: usize) -> f64 {
-    let highest = row.iter().fold(f64::NEG_INFINITY, |m, &z| m.max(z));
-    let own = row[truth] - highest;
-    let mut sum = 0.0;
-    for z in row.iter_mut() {
-        *z = (*z - highest).exp();
-        sum += *z;
+/// Turns rows of logits into weight · (probability - truth) and returns the sum of weight · -log probability of the truth.
+///
+/// Right for logits of any size.
+fn softmax_residuals(logits: &mut [f64], truth: &[usize], weights: &[f64]) -> f64 {
+    let outputs = logits.len() / truth.len();
+    let mut loss = 0.0;
+    for ((row, &truth), weight) in logits.chunks_exact_mut(outputs).zip(truth).zip(weights) {
+        let highest = row.iter().fold(f64::NEG_INFINITY, |m, &z| if z > m { z } else { m });
+        row.iter_mut().for_each(|z| *z -= highest);
+        loss -= weight * row[truth];
     }
-    row.iter_mut().for_each(|p| *p /= sum);
-    row[truth] -= 1.0;
-    sum.ln() - own
+    exponentials(logits);
+    for ((row, &truth), weight) in logits.chunks_exact_mut(outputs).zip(truth).zip(weights) {
+        let sum: f64 = row.iter().sum();
+        loss += weight * sum.ln();
+        let scale = weight / sum;
+        row.iter_mut().for_each(|p| *p *= scale);
+        row[truth] -= weight;
+    }
+    loss
 }
 
-/// The same for one logit that speaks for class 1.
-fn sigmoid_residual(row: &mut [f64], truth: usize) -> f64 {
-    let z = row[0];
+/// The same for one logit per row that speaks for class 1.
+fn sigmoid_residuals(logits: &mut [f64], truth: &[usize], weights: &[f64]) -> f64 {
+    let mut loss = 0.0;
+    for ((z, &truth), weight) in logits.iter_mut().zip(truth).zip(weights) {
+        let against = if truth == 1 { -*z } else { *z };
+        loss += weight * (against.max(0.0) + (-against.abs()).exp().ln_1p());
+        let miss = weight * sigmoid(against);
+        *z = if truth == 1 { -miss } else { miss };
+    }
+    loss
+}
+
+/// 1 / (1 + exp(-z)) without overflow or cancellation.
+fn sigmoid(z: f64) -> f64 {
     let small = (-z.abs()).exp();
-    let probability = if z >= 0.0 { 1.0 / (1.0 + small) } else { small / (1.0 + small) };
-    // Where the logit speaks for the truth, 1 - probability is made without cancellation.
-    row[0] = match truth {
-        1 if z >= 0.0 => -small / (1.0 + small),
-        1 => probability - 1.0,
-        _ => probability,
-    };
-    let against = if truth == 1 { -z } else { z };
-    against.max(0.0) + small.ln_1p()
+    if z >= 0.0 { 1.0 / (1.0 + small) } else { small / (1.0 + small) }
 }
 
 impl FittedLogistic {
@@ -142,19 +138,27 @@ impl FittedLogistic {
         let dim = points.dim();
         let weights = class_weights(groups, how.class_weight);
         let rows = || groups.iter().enumerate().flat_map(|(place, g)| g.points.iter().map(move |&p| (place, p)));
-        let problem = Problem {
-            x: rows().flat_map(|(_, p)| points.row(p).iter().map(|v| v.wide())).collect(),
-            y: rows().map(|(place, _)| place).collect(),
-            weight: rows().map(|(place, _)| weights[place]).collect(),
-            dim,
-            outputs: if classes.len() == 2 { 1 } else { classes.len() },
-            penalty: 1.0 / how.c,
-            share,
-        };
-        let mut at = vec![0.0; problem.outputs * (dim + 1)];
-        let ending = minimise(&mut at, how.tolerance, how.max_iter, |at, gradient| problem.value_and_gradient(at, gradient));
-        let intercepts = Array1::from_vec(at.split_off(problem.outputs * dim));
-        let coefficients = Array2::from_shape_fn((problem.outputs, dim), |(o, d)| at[o * dim + d]);
+        let outputs = if classes.len() == 2 { 1 } else { classes.len() };
+        let y: Vec<usize> = rows().map(|(place, _)| place).collect();
+        let weight: Vec<f64> = rows().map(|(place, _)| weights[place]).collect();
+        let penalty = 1.0 / how.c;
+
+        let mut at = vec![0.0; outputs * (dim + 1)];
+        let mut memory = Memory::default();
+        let mut before = 0;
+        // What products in f32 can still tell of the gradient's sum over so many rows.
+        let coarse = y.len() as f64 * 1e-6;
+        if how.tolerance < coarse {
+            let x = rows().flat_map(|(_, p)| points.row(p).iter().map(|v| v.wide() as f32)).collect();
+            let problem = Problem { x, y: y.clone(), weight: weight.clone(), dim, outputs, penalty, share };
+            before = minimise(&mut at, coarse, how.max_iter, &mut memory, |at, g| problem.value_and_gradient(at, g)).iterations;
+        }
+        let x = rows().flat_map(|(_, p)| points.row(p).iter().map(|v| v.wide())).collect();
+        let problem: Problem<f64> = Problem { x, y, weight, dim, outputs, penalty, share };
+        let mut ending = minimise(&mut at, how.tolerance, how.max_iter - before, &mut memory, |at, g| problem.value_and_gradient(at, g));
+        ending.iterations += before;
+        let intercepts = Array1::from_vec(at.split_off(outputs * dim));
+        let coefficients = Array2::from_shape_fn((outputs, dim), |(o, d)| at[o * dim + d]);
         Ok(Self { classes, coefficients, intercepts, ending })
     }
 
@@ -194,10 +198,8 @@ impl FittedLogistic {
         if self.classes.len() == 2 {
             let mut out = Array2::zeros((queries.nrows(), 2));
             for (mut row, z) in out.rows_mut().into_iter().zip(&logits) {
-                let mut one = [*z];
-                sigmoid_residual(&mut one, 0);
-                row[1] = one[0];
-                row[0] = 1.0 - one[0];
+                row[1] = sigmoid(*z);
+                row[0] = sigmoid(-*z);
             }
             return out;
         }
@@ -288,14 +290,14 @@ mod tests {
 
     #[test]
     fn logits_of_any_size_keep_loss_and_gradient_right() {
-        let mut row = [-900.0, -900.0, -1000.0];
-        assert!((softmax_residual(&mut row, 2) - (100.0 + 2f64.ln())).abs() < 1e-12);
-        let mut row = [800.0];
-        assert_eq!(sigmoid_residual(&mut row, 0), 800.0);
-        assert_eq!(row, [1.0]);
-        let mut row = [-800.0];
-        assert_eq!(sigmoid_residual(&mut row, 1), 800.0);
-        assert_eq!(row, [-1.0]);
+        // The second row lies far below the first: a maximum over both would lose it.
+        let mut rows = [900.0, 0.0, 0.0, -900.0, -900.0, -1000.0];
+        let loss = softmax_residuals(&mut rows, &[0, 2], &[1.0, 1.0]);
+        assert!((loss - (100.0 + 2f64.ln())).abs() < 1e-12);
+        assert!((rows[3] - 0.5).abs() < 1e-15 && (rows[5] + 1.0).abs() < 1e-15);
+        let mut rows = [800.0, -800.0, -800.0];
+        assert_eq!(sigmoid_residuals(&mut rows, &[0, 1, 0], &[1.0, 2.0, 1.0]), 2400.0);
+        assert_eq!(rows, [1.0, -2.0, 0.0]);
     }
 
     #[test]
@@ -303,9 +305,9 @@ mod tests {
         for outputs in [1, 3] {
             let n = 1300;
             let mut problem = Problem {
-                x: (0..n * 4).map(|i| (i as f64 * 0.7).sin()).collect(),
-                y: (0..n).map(|i| i % outputs.max(2)).collect(),
-                weight: (0..n).map(|i| 1.0 + (i % 5) as f64).collect(),
+                x: (0..n * 4).map(|i| (f64::from(i) * 0.7).sin()).collect::<Vec<f64>>(),
+                y: (0..n as usize).map(|i| i % outputs.max(2)).collect(),
+                weight: (0..n).map(|i| 1.0 + f64::from(i % 5)).collect(),
                 dim: 4,
                 outputs,
                 penalty: 0.5,

@@ -5,10 +5,10 @@ use linfa::traits::Fit;
 use ndarray::{Array1, Array2, Axis};
 
 use super::dense::Real;
+use super::groups::ClassRows;
 use super::logistic::FittedLogistic;
 use super::params::{LogisticRegression, refuse};
 use super::products::Points;
-use super::svm::ClassRows;
 use crate::diagnostic::{Context, Failure};
 
 /// Fits with linfa's solver; the objective is the same as ours.

@@ -9,12 +9,14 @@ mod features; // the feature table and its file form
 mod dense; // matrix products and elementwise loops, the same bits for any number of threads
 mod products; // inner products of points with a block of queries, shared by everything that measures distances
 mod guard; // the way into linfa's traits
+mod groups; // rows sorted by class
 mod smo; // one binary support vector machine
 mod svm; // one-vs-one support vector classification
 mod lbfgs; // minimising a smooth function
 mod logistic; // multinomial logistic regression
 mod logistic_linfa; // the same by linfa, for comparison
 mod knn; // k nearest neighbours
+mod fitted; // any of the three, fitted for use
 mod pca; // rotation to principal axes
 mod yeo_johnson; // power transform by maximum likelihood
 mod transform; // a chain of both, fitted once, applied to any rows
@@ -24,12 +26,14 @@ mod sweep; // which classifier, how many labels, how often
 mod table; // results as tidy rows
 
 pub use features::Features;
+pub use fitted::FittedClassifier;
 pub use guard::Checked;
 pub use knn::FittedKnn;
 pub use logistic::FittedLogistic;
 pub use metrics::Confusion;
 pub use params::{
     ClassWeight, Classifier, Evaluate, Gamma, Kernel, Knn, LogisticRegression, Protocol, Solver, Svm, TransformStep, Validation, Vote,
+    refuse,
 };
 pub use pca::Pca;
 pub use study::{Roster, Study};

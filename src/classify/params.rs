@@ -223,7 +223,7 @@ impl Protocol {
 }
 
 /// Turns mistakes into one failure that names them all.
-pub(crate) fn refuse(what: &str, mistakes: &[Mistake]) -> Result<(), Failure> {
+pub fn refuse(what: &str, mistakes: &[Mistake]) -> Result<(), Failure> {
     if mistakes.is_empty() {
         return Ok(());
     }

@@ -4,8 +4,7 @@ use faer::linalg::solvers::{SelfAdjointEigen, Svd};
 use faer::{Mat, MatRef, Side};
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 
-use super::dense::{multiply, rows, rows_mut};
-use super::svm::spread;
+use super::dense::{multiply, rows, rows_mut, spread};
 use crate::diagnostic::{Failure, count};
 
 /// Rows whose share of the covariance is summed at once.
@@ -18,8 +17,8 @@ pub struct Pca {
     pub mean: Array1<f64>,
     /// Axes × dimensions, by falling variance; min(rows, dimensions) of them.
     ///
-    /// An axis along which the rows do not vary beyond rounding is zero: scikit-learn leaves rounding noise there,
-    /// which a later scaling to variance 1 would blow up to a feature.
+    /// Axes along which the fitted rows do not vary are kept: other rows may vary there. A later [`YeoJohnson`](super::YeoJohnson)
+    /// leaves them as they are and does not blow their rounding noise up to variance 1, as scikit-learn would.
     pub components: Array2<f64>,
     /// Variance along each axis, divisor rows - 1.
     pub variance: Array1<f64>,
@@ -40,24 +39,17 @@ impl Pca {
             )));
         }
         let mean = x.mean_axis(Axis(0)).unwrap_or_else(|| Array1::zeros(dim));
-        let centred = &x - &mean;
-        let data: Vec<f64> = centred.iter().copied().collect();
+        let data: Vec<f64> = x.rows().into_iter().flat_map(|row| (&row - &mean).into_iter()).collect();
         // As scikit-learn's `auto`: the covariance where rows abound, which squares the condition but is far cheaper.
         let (components, variance) = if n >= 10 * dim { by_covariance(&data, n, dim)? } else { by_svd(&data, n, dim)? };
         let mut pca = Self { mean, components, variance };
-        pca.settle(n.max(dim));
+        pca.settle();
         Ok(pca)
     }
 
-    /// Zeroes axes without variance and turns each axis so that its largest entry is positive (`svd_flip`, decided by the axes).
-    fn settle(&mut self, size: usize) {
-        let floor = (size as f64 * f64::EPSILON).powi(2) * self.variance[0].max(0.0);
-        for (mut axis, variance) in self.components.rows_mut().into_iter().zip(&mut self.variance) {
-            if *variance <= floor {
-                axis.fill(0.0);
-                *variance = 0.0;
-                continue;
-            }
+    /// Turns each axis so that its largest entry is positive (`svd_flip`, decided by the axes).
+    fn settle(&mut self) {
+        for mut axis in self.components.rows_mut() {
             let largest = axis.iter().fold(0.0f64, |m, &v| if v.abs() > m.abs() { v } else { m });
             if largest < 0.0 {
                 axis.mapv_inplace(|v| -v);
@@ -100,8 +92,7 @@ fn by_covariance(centred: &[f64], n: usize, dim: usize) -> Result<(Array2<f64>, 
     // Eigenvalues ascend; axes are wanted by falling variance. Rounding may leave a variance below zero.
     let components = Array2::from_shape_fn((dim, dim), |(a, d)| eigen.U()[(d, dim - 1 - a)]);
     let values = eigen.S();
-    let noise = dim as f64 * f64::EPSILON * values[dim - 1].max(0.0);
-    let variance = Array1::from_shape_fn(dim, |a| if values[dim - 1 - a] > noise { values[dim - 1 - a] } else { 0.0 });
+    let variance = Array1::from_shape_fn(dim, |a| values[dim - 1 - a].max(0.0));
     Ok((components, variance))
 }
 
@@ -131,21 +122,16 @@ mod tests {
         let a = Pca::fit(x.view()).unwrap();
         let (components, variance) = by_svd(&data, 60, 5).unwrap();
         let mut b = Pca { mean: a.mean.clone(), components, variance };
-        b.settle(60);
+        b.settle();
         assert!((&a.variance - &b.variance).iter().all(|d| d.abs() < 1e-12));
         assert!((&a.components - &b.components).iter().all(|d| d.abs() < 1e-11));
     }
 
     #[test]
-    fn an_axis_without_variance_yields_zeros_not_noise() {
-        let x = Array2::from_shape_fn((80, 3), |(i, j)| {
-            if j == 2 { 2.0 * (i as f64).sin() } else { (i as f64).sin() * (1 + j) as f64 + (j * i * i % 7) as f64 }
-        });
-        let wide = Array2::from_shape_fn((4, 9), |(i, j)| ((i * 9 + j) as f64).sin());
-        for x in [x, wide] {
-            let pca = Pca::fit(x.view()).unwrap();
-            let last = pca.apply(x.view()).column(pca.variance.len() - 1).to_vec();
-            assert!(last.iter().all(|v| *v == 0.0), "{last:?} {}", pca.variance);
-        }
+    fn a_rotation_keeps_distances_even_where_the_fitted_rows_do_not_vary() {
+        let x = Array2::from_shape_fn((80, 3), |(i, j)| if j == 2 { 1.0 } else { ((i * (j + 2)) as f64).sin() });
+        let other = ndarray::array![[0.0, 0.0, 1.0], [0.0, 0.0, 3.0]];
+        let rotated = Pca::fit(x.view()).unwrap().apply(other.view());
+        assert!((&rotated.row(0) - &rotated.row(1)).mapv(|d| d * d).sum() - 4.0 < 1e-12);
     }
 }

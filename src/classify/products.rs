@@ -2,7 +2,8 @@
 //!
 //! Every product of a panel has the same shape, so an inner product has the same bits whatever other points take part.
 
-use ndarray::ArrayView2;
+use ndarray::{Array1, ArrayBase, ArrayView2, Data, Ix2};
+use rayon::prelude::*;
 
 use super::dense::{Real, multiply, squared_norm};
 
@@ -17,6 +18,7 @@ pub(crate) struct Points<F> {
     /// Rows follow one another; zero rows fill the last panel.
     data: Vec<F>,
     norms: Vec<F>,
+    largest_norm: f64,
     dim: usize,
 }
 
@@ -28,9 +30,10 @@ impl<F: Real> Points<F> {
         for row in chosen {
             data.extend(matrix.row(row).iter().copied());
         }
-        let norms = (0..n).map(|i| F::of(squared_norm(&data[i * dim..(i + 1) * dim]))).collect();
+        let norms: Vec<F> = (0..n).map(|i| F::of(squared_norm(&data[i * dim..(i + 1) * dim]))).collect();
         data.resize(n.next_multiple_of(PANEL) * dim, F::default());
-        Self { data, norms, dim }
+        let largest_norm = norms.iter().fold(0.0, |m, n| n.wide().max(m));
+        Self { data, norms, largest_norm, dim }
     }
 
     pub fn all(matrix: ArrayView2<'_, F>) -> Self {
@@ -47,6 +50,11 @@ impl<F: Real> Points<F> {
 
     pub fn row(&self, i: usize) -> &[F] {
         &self.data[i * self.dim..(i + 1) * self.dim]
+    }
+
+    /// Returns the largest squared norm.
+    pub fn largest_norm(&self) -> f64 {
+        self.largest_norm
     }
 
     /// Returns the squared norm of a point.
@@ -113,6 +121,26 @@ impl<F: Real> Block<F> {
     pub fn queries(&self) -> &[F] {
         &self.queries
     }
+}
+
+/// Predicts block by block on all threads.
+pub(crate) fn predict_blocks<F: Real, D: Data<Elem = F>>(
+    points: &Points<F>,
+    queries: &ArrayBase<D, Ix2>,
+    y: &mut Array1<usize>,
+    predict: impl Fn(&Block<F>, &mut [usize]) + Sync,
+) {
+    let view = queries.view();
+    let out: Vec<usize> = (0..queries.nrows().div_ceil(WIDTH))
+        .into_par_iter()
+        .flat_map_iter(|piece| {
+            let block = Block::new(points, view, piece * WIDTH);
+            let mut out = vec![0; block.used()];
+            predict(&block, &mut out);
+            out
+        })
+        .collect();
+    y.iter_mut().zip(out).for_each(|(y, class)| *y = class);
 }
 
 #[cfg(test)]

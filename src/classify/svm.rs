@@ -8,10 +8,11 @@ use linfa::traits::{Fit, PredictInplace};
 use ndarray::{Array1, Array2, ArrayBase, Data, Ix2};
 use rayon::prelude::*;
 
-use super::dense::{Real, multiply, rows, rows_mut, vectored};
+use super::dense::{Real, multiply, rows, rows_mut, spread, vectored};
+use super::groups::{ClassRows, by_class, class_weights};
 use super::guard::Checked;
-use super::params::{ClassWeight, Gamma, Kernel, Svm};
-use super::products::{Block, Points, WIDTH};
+use super::params::{Gamma, Kernel, Svm};
+use super::products::{Block, Points, WIDTH, predict_blocks};
 use super::smo::{Machine, Pair, solve};
 use crate::diagnostic::{Failure, thousands};
 
@@ -19,33 +20,6 @@ use crate::diagnostic::{Failure, thousands};
 const CHUNK: usize = 128;
 /// Largest kernel a fit may hold, in bytes.
 const KERNEL_LIMIT: usize = 16 << 30;
-
-/// The rows of one class, as numbers of points, in the order in which they were given.
-pub(crate) struct ClassRows {
-    pub class: usize,
-    pub points: Vec<usize>,
-}
-
-/// Sorts rows by class: what every classifier starts from. Classes ascend and have at least one row.
-pub(crate) fn by_class(labels: impl Iterator<Item = usize>) -> Vec<ClassRows> {
-    let mut groups = std::collections::BTreeMap::<usize, Vec<usize>>::new();
-    for (row, class) in labels.enumerate() {
-        groups.entry(class).or_default().push(row);
-    }
-    groups.into_iter().map(|(class, points)| ClassRows { class, points }).collect()
-}
-
-/// What one row of each class counts.
-pub(crate) fn class_weights(groups: &[ClassRows], how: ClassWeight) -> Vec<f64> {
-    let total: usize = groups.iter().map(|g| g.points.len()).sum();
-    groups
-        .iter()
-        .map(|g| match how {
-            ClassWeight::Balanced => total as f64 / (groups.len() * g.points.len()) as f64,
-            ClassWeight::Uniform => 1.0,
-        })
-        .collect()
-}
 
 /// A fitted machine whose support vectors are numbers of points held elsewhere.
 #[derive(Clone, Debug)]
@@ -207,7 +181,8 @@ impl<F: Real> SvmModel<F> {
     fn decisions(&self, points: &Points<F>, block: &Block<F>, mut each: impl FnMut(usize, usize, &[F])) {
         let others = self.supports.len() - 1;
         let mut sums = vec![F::default(); self.supports.len() * others * WIDTH];
-        let mut kernel = vec![F::default(); CHUNK * WIDTH];
+        // On the heap: as an array it would fill a thread's stack.
+        let mut kernel = F::zeros(CHUNK * WIDTH);
         for (support, sums) in self.supports.iter().zip(sums.chunks_exact_mut(others * WIDTH)) {
             let n = support.points.len();
             let coefficients = rows(&support.coefficients, others, n);
@@ -289,11 +264,6 @@ fn supports<F: Real>(groups: &[ClassRows], pairs: &[(usize, usize)], machines: &
             }
         })
         .collect()
-}
-
-/// Does `n` pieces of work in order or on all threads; the results are in order either way.
-pub(crate) fn spread<T: Send>(share: bool, n: usize, work: impl Fn(usize) -> T + Send + Sync) -> Vec<T> {
-    if share { (0..n).into_par_iter().map(work).collect() } else { (0..n).map(work).collect() }
 }
 
 /// A support vector classifier with its own support vectors.
@@ -380,26 +350,6 @@ impl<F: Real, D: Data<Elem = F>> PredictInplace<ArrayBase<D, Ix2>, Array1<usize>
     fn default_target(&self, queries: &ArrayBase<D, Ix2>) -> Array1<usize> {
         Array1::zeros(queries.nrows())
     }
-}
-
-/// Predicts block by block on all threads.
-pub(crate) fn predict_blocks<F: Real, D: Data<Elem = F>>(
-    points: &Points<F>,
-    queries: &ArrayBase<D, Ix2>,
-    y: &mut Array1<usize>,
-    predict: impl Fn(&Block<F>, &mut [usize]) + Sync,
-) {
-    let view = queries.view();
-    let out: Vec<usize> = (0..queries.nrows().div_ceil(WIDTH))
-        .into_par_iter()
-        .flat_map_iter(|piece| {
-            let block = Block::new(points, view, piece * WIDTH);
-            let mut out = vec![0; block.used()];
-            predict(&block, &mut out);
-            out
-        })
-        .collect();
-    y.iter_mut().zip(out).for_each(|(y, class)| *y = class);
 }
 
 #[cfg(test)]

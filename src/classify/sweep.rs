@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 
+use super::groups::ClassRows;
 use super::knn::{KnnModel, Scratch};
 use super::logistic::{FittedLogistic, ReadyLogistic};
 use super::metrics::Confusion;
 use super::params::{Classifier, refuse};
 use super::products::{Block, Points, WIDTH};
 use super::study::Study;
-use super::svm::{ClassRows, SvmModel};
+use super::svm::SvmModel;
 use super::table::{Cell, Run};
 use crate::diagnostic::Failure;
 use crate::stage::Monitor;
@@ -238,5 +239,112 @@ impl Classifier {
             }
         }
         label
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::super::features::Features;
+    use super::super::params::{Knn, LogisticRegression, Protocol, Svm};
+    use super::*;
+    use crate::random::Stream;
+    use crate::stage::Silent;
+
+    fn study(per_class: usize, n_test: usize, dim: usize, repeats: usize) -> Study {
+        clouds(4, per_class, n_test, dim, repeats)
+    }
+
+    /// Normal clouds of unit width around random centres.
+    fn clouds(classes: usize, per_class: usize, n_test: usize, dim: usize, repeats: usize) -> Study {
+        let mut draws = Stream::new(5, "test clouds").draws();
+        let centres: Vec<f64> = (0..classes * dim).map(|_| draws.normal() * 0.6).collect();
+        let n = classes * per_class + n_test;
+        let values = ndarray::Array2::from_shape_simple_fn((n, dim), || draws.normal() as f32);
+        let values = ndarray::Array2::from_shape_fn((n, dim), |(i, d)| values[(i, d)] + centres[i % classes * dim + d] as f32);
+        let ids: Vec<String> = (0..n).map(|i| format!("{i:05}")).collect();
+        let labels: BTreeMap<String, String> = ids.iter().enumerate().map(|(i, id)| (id.clone(), format!("c{}", i % classes))).collect();
+        let (train, test) = ids.split_at(classes * per_class);
+        let how = Protocol { repeats, keep_predictions: 1, ..Protocol::default() };
+        Study::new(&Features::new(ids.clone(), values).unwrap(), &labels, train, test, &how, 3).unwrap()
+    }
+
+    fn wanted(sizes: &[usize]) -> Vec<(Classifier, usize)> {
+        let classifiers = [
+            Classifier::Svm(Svm::default()),
+            Classifier::LogisticRegression(LogisticRegression::default()),
+            Classifier::Knn(Knn::default()),
+        ];
+        classifiers.iter().flat_map(|c| sizes.iter().map(move |&n| (c.clone(), n))).collect()
+    }
+
+    #[test]
+    fn a_sweep_is_its_cells_bit_for_bit_on_any_number_of_threads() {
+        let study = study(60, 300, 20, 3);
+        let wanted = wanted(&[1, 5, 40, 1000]);
+        let together = sweep(&study, &wanted, &Silent).unwrap();
+        for ((classifier, per_class), expected) in wanted.iter().zip(&together) {
+            assert_eq!(&cell(&study, classifier, *per_class, &Silent).unwrap(), expected);
+        }
+        for threads in [1, 3] {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+            assert_eq!(pool.install(|| sweep(&study, &wanted, &Silent)).unwrap(), together);
+        }
+    }
+
+    #[test]
+    fn more_labels_make_better_classifiers_and_rows_say_how_many_were_used() {
+        let study = study(60, 300, 20, 4);
+        let cells = sweep(&study, &wanted(&[1, 50, 1000]), &Silent).unwrap();
+        for of_classifier in cells.chunks(3) {
+            let accuracy: Vec<f64> = of_classifier.iter().map(|c| c.runs[0].confusion.balanced_accuracy()).collect();
+            assert!(accuracy[0] + 0.1 < accuracy[1] && accuracy[2] > 0.8, "{} {accuracy:?}", of_classifier[0].classifier);
+            assert_eq!(of_classifier.iter().map(|c| c.runs[0].rows_used).collect::<Vec<_>>(), [4, 200, 240]);
+        }
+    }
+
+    #[test]
+    fn kept_predictions_are_those_that_were_counted() {
+        let study = study(20, 300, 8, 2);
+        for cell in sweep(&study, &wanted(&[5]), &Silent).unwrap() {
+            let predicted = cell.runs[0].predictions.as_ref().unwrap();
+            let truth = study.roster.test.iter().map(|(_, class)| *class);
+            assert_eq!(Confusion::of(4, truth.zip(predicted.iter().copied())), cell.runs[0].confusion);
+            assert_eq!(cell.runs[1].predictions, None);
+        }
+    }
+
+    #[test]
+    fn labels_of_classifiers_tell_them_apart() {
+        assert_eq!(Classifier::Svm(Svm::default()).label(), "SVM");
+        assert_eq!(Classifier::LogisticRegression(LogisticRegression { c: 2.5, ..Default::default() }).label(), "LR c=2.5");
+        let one = vec![(Classifier::Knn(Knn { k: 0, ..Knn::default() }), 5)];
+        assert_eq!(sweep(&study(5, 5, 3, 1), &one, &Silent).unwrap_err().message(), "KNN: `k` must be at least 1, got 0");
+    }
+
+    #[test]
+    fn an_interruption_ends_the_sweep() {
+        struct Stop;
+        impl Monitor for Stop {
+            fn interrupted(&self) -> bool {
+                true
+            }
+        }
+        assert!(sweep(&study(5, 5, 3, 1), &wanted(&[1]), &Stop).unwrap_err().is_interruption());
+    }
+
+    /// 4,200 training and 1,800 test rows of 192 dimensions, six sizes, 100 repeats, three classifiers: run with `--ignored` to see the time.
+    #[test]
+    #[ignore = "measures"]
+    fn the_demo_sweep_takes_seconds() {
+        let study = clouds(7, 600, 1800, 192, 100);
+        let wanted = wanted(&[1, 5, 10, 25, 50, 100]);
+        for part in [&wanted[..], &wanted[..6], &wanted[6..12], &wanted[12..]] {
+            let start = std::time::Instant::now();
+            sweep(&study, part, &Silent).unwrap();
+            let line = format!("{} cells from {}: {:.2} s\n", part.len(), part[0].0.name(), start.elapsed().as_secs_f64());
+            std::io::Write::write_all(&mut std::io::stderr(), line.as_bytes()).unwrap();
+        }
     }
 }

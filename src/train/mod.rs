@@ -8,10 +8,13 @@ mod dino; // the state of a training and one step of it
 mod checkpoint; // the state on disk
 mod curve; // how a training went, and a verdict
 mod dino_loop; // epochs of steps
+mod encoder; // the network as supervised training meets it
+pub mod supervised; // the deep-learning baseline and the linear layer
 
 pub use curve::{Curve, CurveRow, Verdict};
 pub use dino::{Dino, DinoStep, Pair, State, StepNumbers, Views as StepViews};
 pub use dino_loop::{TrainedDino, train_dino};
+pub use encoder::Backbone;
 pub use optimiser::{Adam, Clip, Hyper};
 pub use recipe::{DinoRecipe, Preset};
 pub use schedule::{Cosine, warm_up};

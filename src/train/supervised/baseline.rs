@@ -1,0 +1,247 @@
+//! The deep-learning baseline: network and linear layer trained end to end on a few labelled images per class.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use rayon::prelude::*;
+
+use super::encoder::{Encoder, Tensor};
+use super::head::Linear;
+use super::keep::{Finished, Folder};
+use super::optimiser::{Adam, clip_adaptively};
+use super::params::Supervised;
+use super::repeat::{CurvePoint, Learner, Plan, train};
+use super::subset::{Row, Subset};
+use crate::classify::{Cell, Confusion, Protocol, Roster, Run};
+use crate::data::Views;
+use crate::diagnostic::Failure;
+use crate::digest::Digest;
+use crate::random::Stream;
+use crate::stage::Monitor;
+
+/// Pictures embedded at once outside training.
+const CHUNK: usize = 32;
+
+/// What is learnt and where its pictures come from.
+#[derive(Clone, Copy)]
+pub struct Task<'a> {
+    pub roster: &'a Roster,
+    pub protocol: &'a Protocol,
+    /// Number of each image among the views.
+    pub place: &'a HashMap<String, usize>,
+    /// View 0 is one augmented global crop.
+    pub augmented: &'a dyn Views,
+    /// View 0 is the whole picture.
+    pub plain: &'a dyn Views,
+    pub seed: u64,
+    /// Digest of what the caller starts from: network, pictures, augmentation. Repeats kept for another digest are not used.
+    pub of: Digest,
+    /// Where finished repeats are kept.
+    pub folder: &'a Path,
+}
+
+/// The result of training with one number of labels.
+pub struct Outcome<M> {
+    pub cell: Cell,
+    pub curve: Vec<CurvePoint>,
+    /// The model of the first repeat.
+    pub model: M,
+}
+
+/// Rows by number: training rows as the roster orders them, then the rows to predict; each an image number.
+pub(crate) struct Images {
+    pub train: Vec<usize>,
+    pub test: Vec<usize>,
+}
+
+impl Task<'_> {
+    pub(crate) fn images(&self) -> Result<Images, Failure> {
+        let number = |id: &String| {
+            self.place.get(id).copied().ok_or_else(|| Failure::new(format!("`{id}` takes part but is not among the pictures")))
+        };
+        Ok(Images {
+            train: self.roster.train.iter().flatten().map(number).collect::<Result<_, _>>()?,
+            test: self.roster.test.iter().map(|(id, _)| number(id)).collect::<Result<_, _>>()?,
+        })
+    }
+
+    pub(crate) fn folder(&self, name: &str, how: &impl serde::Serialize, per_class: usize) -> Folder<'_> {
+        let roster = serde_json::json!([self.roster.classes, self.roster.train, self.roster.test]);
+        let all = serde_json::json!([name, how, per_class, self.seed, self.of, roster, self.protocol.keep_predictions]);
+        Folder { path: self.folder, name: format!("{name}-{per_class}"), of: Digest::of_json(&all) }
+    }
+
+    /// Counts the predictions of the rows to predict.
+    pub(crate) fn run(&self, repeat: usize, rows_used: usize, predicted: Vec<usize>) -> Run {
+        let truth = self.roster.test.iter().map(|(_, class)| *class);
+        let confusion = Confusion::of(self.roster.classes.len(), truth.zip(predicted.iter().copied()));
+        let predictions = (repeat < self.protocol.keep_predictions).then_some(predicted);
+        Run { repeat, rows_used, converged: true, confusion, predictions }
+    }
+}
+
+/// Reads one view of several images, one after another in memory.
+pub(crate) fn read(views: &dyn Views, images: &[usize], epoch: u64) -> Result<Vec<f32>, Failure> {
+    let size = views.side(0) * views.side(0) * 3;
+    let mut pictures = vec![0.0; images.len() * size];
+    pictures.par_chunks_exact_mut(size).zip(images).try_for_each(|(out, &image)| views.fill(image, epoch, 0, out))?;
+    Ok(pictures)
+}
+
+/// Trains every repeat with `per_class` labelled images per class and predicts the roster's test rows.
+///
+/// `start` makes the network that a repeat begins with. Repeats that `task.folder` keeps are not trained again; all results are
+/// the same as without a break. With fewer images than `stop.validate_from` in the smallest class nothing is held out.
+///
+/// # Errors
+/// When the parameters have mistakes, an image is missing or unreadable, the loss is no longer finite, or the monitor interrupts.
+pub fn supervised<E: Encoder>(
+    task: &Task<'_>,
+    how: &Supervised,
+    per_class: usize,
+    start: &dyn Fn(usize) -> Result<E, Failure>,
+    monitor: &dyn Monitor,
+) -> Result<Outcome<(E, Linear)>, Failure> {
+    crate::classify::refuse("supervised training", &how.check())?;
+    let images = task.images()?;
+    let classes = task.roster.classes.len();
+    let folder = task.folder("DL", how, per_class);
+    let fresh = |repeat: usize| -> Result<Network<'_, E>, Failure> {
+        let encoder = start(repeat)?;
+        let head = Linear::new(encoder.dim(), classes, &Stream::new(task.seed, "supervised head").at(repeat as u64));
+        let tensors = encoder.tensors();
+        let (n, head_n) = (encoder.parameters().len(), head.parameters.len());
+        Ok(Network {
+            task,
+            how,
+            images: &images,
+            repeat,
+            adam: Adam::new(how.optimiser, how.weight_decay, n),
+            head_adam: Adam::new(how.optimiser, how.weight_decay, head_n),
+            head_tensors: head_tensors(&head),
+            tensors,
+            weights: Vec::new(),
+            gradient: vec![0.0; n],
+            head_gradient: vec![0.0; head_n],
+            encoder,
+            head,
+        })
+    };
+    let mut all = Vec::with_capacity(task.protocol.repeats);
+    for repeat in 0..task.protocol.repeats {
+        if let Some(finished) = folder.find(repeat) {
+            all.push(finished);
+            continue;
+        }
+        let subset = Subset::draw(task.roster, repeat, per_class, &how.stop);
+        let mut network = fresh(repeat)?;
+        network.weights = subset.class_weights(classes, how.class_weight);
+        let plan = Plan {
+            stop: &how.stop,
+            schedule: &how.schedule,
+            rate: how.rate,
+            batch: how.batch,
+            classes,
+            seed: task.seed,
+            per_class,
+            repeat,
+        };
+        let course = train(&mut network, &subset, &plan, monitor)?;
+        let run = task.run(repeat, subset.len(), network.predict_images(&images.test, monitor)?);
+        let finished = Finished { run, course, checkpoint: (repeat == 0).then(|| network.checkpoint()) };
+        folder.keep(&finished)?;
+        all.push(finished);
+    }
+    let mut network = fresh(0)?;
+    if let Some(checkpoint) = all.first().and_then(|first| first.checkpoint.as_ref()) {
+        network.restore(checkpoint);
+    }
+    let model = (network.encoder, network.head);
+    let curve = all.iter().flat_map(|f| f.course.curve.clone()).collect();
+    let cell = Cell { classifier: "DL".to_string(), per_class, runs: all.into_iter().map(|f| f.run).collect() };
+    Ok(Outcome { cell, curve, model })
+}
+
+/// The tensors of a linear layer.
+pub(crate) fn head_tensors(head: &Linear) -> Vec<Tensor> {
+    let weights = head.classes * head.dim;
+    vec![
+        Tensor { range: 0..weights, unit: head.dim, decays: true },
+        Tensor { range: weights..head.parameters.len(), unit: head.classes, decays: false },
+    ]
+}
+
+/// Network and linear layer while they learn.
+struct Network<'a, E> {
+    task: &'a Task<'a>,
+    how: &'a Supervised,
+    images: &'a Images,
+    repeat: usize,
+    encoder: E,
+    head: Linear,
+    tensors: Vec<Tensor>,
+    head_tensors: Vec<Tensor>,
+    adam: Adam,
+    head_adam: Adam,
+    gradient: Vec<f32>,
+    head_gradient: Vec<f32>,
+    /// What a row of each class counts.
+    weights: Vec<f32>,
+}
+
+impl<E: Encoder> Network<'_, E> {
+    fn predict_images(&self, images: &[usize], monitor: &dyn Monitor) -> Result<Vec<usize>, Failure> {
+        let mut predicted = Vec::with_capacity(images.len());
+        let mut features = Vec::new();
+        for chunk in images.chunks(CHUNK) {
+            if monitor.interrupted() {
+                return Err(Failure::interrupted());
+            }
+            features.clear();
+            self.encoder.embed(&read(self.task.plain, chunk, 0)?, self.task.plain.side(0), &mut features)?;
+            predicted.extend(self.head.predict(&features));
+        }
+        Ok(predicted)
+    }
+}
+
+impl<E: Encoder> Learner for Network<'_, E> {
+    fn step(&mut self, batch: &[Row], epoch: u64, rate: f64) -> Result<f64, Failure> {
+        let images: Vec<usize> = batch.iter().map(|(row, _)| self.images.train[*row]).collect();
+        let truth: Vec<usize> = batch.iter().map(|(_, class)| *class).collect();
+        // Repeats see augmentations of their own.
+        let pictures = read(self.task.augmented, &images, (self.repeat as u64) << 32 | epoch)?;
+        let (head, weights, head_gradient) = (&self.head, &self.weights, &mut self.head_gradient);
+        let mut loss = f64::NAN;
+        self.encoder.learn(
+            &pictures,
+            self.task.augmented.side(0),
+            &mut |features, by_features| loss = head.cross_entropy(features, &truth, weights, head_gradient, Some(by_features)),
+            &mut self.gradient,
+        )?;
+        if let Some(factor) = self.how.clip {
+            clip_adaptively(self.encoder.parameters(), &mut self.gradient, &self.tensors, factor);
+            clip_adaptively(&self.head.parameters, &mut self.head_gradient, &self.head_tensors, factor);
+        }
+        self.adam.step(self.encoder.parameters_mut(), &self.gradient, &self.tensors, rate);
+        self.head_adam.step(&mut self.head.parameters, &self.head_gradient, &self.head_tensors, rate);
+        Ok(loss)
+    }
+
+    fn predict(&self, rows: &[Row]) -> Result<Vec<usize>, Failure> {
+        let images: Vec<usize> = rows.iter().map(|(row, _)| self.images.train[*row]).collect();
+        self.predict_images(&images, &crate::stage::Silent)
+    }
+
+    fn checkpoint(&self) -> Vec<f32> {
+        [self.encoder.parameters(), &self.encoder.statistics(), &self.head.parameters].concat()
+    }
+
+    fn restore(&mut self, checkpoint: &[f32]) {
+        let (parameters, rest) = checkpoint.split_at(self.encoder.parameters().len());
+        let (statistics, head) = rest.split_at(rest.len() - self.head.parameters.len());
+        self.encoder.parameters_mut().copy_from_slice(parameters);
+        self.encoder.set_statistics(statistics);
+        self.head.parameters.copy_from_slice(head);
+    }
+}

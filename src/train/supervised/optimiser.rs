@@ -1,0 +1,85 @@
+//! Adam and AdamW over a flat list of parameters, and adaptive clipping of its gradient.
+
+use super::encoder::Tensor;
+use super::params::Optimiser;
+
+/// Moments of a flat list of parameters.
+pub(crate) struct Adam {
+    kind: Optimiser,
+    weight_decay: f32,
+    first: Vec<f32>,
+    second: Vec<f32>,
+    steps: i32,
+}
+
+impl Adam {
+    pub fn new(kind: Optimiser, weight_decay: f64, n: usize) -> Self {
+        Self { kind, weight_decay: weight_decay as f32, first: vec![0.0; n], second: vec![0.0; n], steps: 0 }
+    }
+
+    /// Moves the parameters by one step; betas 0.9 and 0.999, epsilon 1e-8, as PyTorch.
+    pub fn step(&mut self, parameters: &mut [f32], gradient: &[f32], tensors: &[Tensor], rate: f64) {
+        const BETA: (f32, f32) = (0.9, 0.999);
+        self.steps += 1;
+        let (bias_1, bias_2) = (1.0 - f64::from(BETA.0).powi(self.steps), 1.0 - f64::from(BETA.1).powi(self.steps));
+        let (size, root) = ((rate / bias_1) as f32, (1.0 / bias_2.sqrt()) as f32);
+        for tensor in tensors {
+            let decay = if tensor.decays { self.weight_decay } else { 0.0 };
+            let (in_gradient, in_weights) = match self.kind {
+                Optimiser::Adam => (decay, 0.0),
+                Optimiser::AdamW => (0.0, decay * rate as f32),
+            };
+            for i in tensor.range.clone() {
+                let g = gradient[i] + in_gradient * parameters[i];
+                let m = BETA.0 * self.first[i] + (1.0 - BETA.0) * g;
+                let v = BETA.1 * self.second[i] + (1.0 - BETA.1) * g * g;
+                (self.first[i], self.second[i]) = (m, v);
+                parameters[i] -= in_weights * parameters[i] + size * m / (v.sqrt() * root + 1e-8);
+            }
+        }
+    }
+}
+
+/// Shortens the gradient of every unit to at most `factor` times the length of its weights (Brock et al. 2021; weights count as at least 1e-3).
+pub(crate) fn clip_adaptively(parameters: &[f32], gradient: &mut [f32], tensors: &[Tensor], factor: f64) {
+    let length = |x: &[f32]| x.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
+    for tensor in tensors {
+        let units = parameters[tensor.range.clone()].chunks(tensor.unit);
+        for (weights, gradient) in units.zip(gradient[tensor.range.clone()].chunks_mut(tensor.unit)) {
+            let limit = factor * length(weights).max(1e-3);
+            let size = length(gradient);
+            if size > limit {
+                let scale = (limit / size.max(1e-6)) as f32;
+                gradient.iter_mut().for_each(|g| *g *= scale);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tensors() -> Vec<Tensor> {
+        vec![Tensor { range: 0..2, unit: 1, decays: true }, Tensor { range: 2..3, unit: 1, decays: false }]
+    }
+
+    // torch.optim.AdamW([p], lr=0.1, weight_decay=0.5) and Adam(weight_decay=0.5): the first step is lr · sign(g), whatever its size.
+    #[test]
+    fn the_first_step_is_the_rate_in_the_direction_of_the_sign() {
+        let gradient = [3.0, -0.001, 7.0];
+        let mut p = [1.0, 1.0, 1.0];
+        Adam::new(Optimiser::AdamW, 0.5, 3).step(&mut p, &gradient, &tensors(), 0.1);
+        assert!(p.iter().zip([0.85, 1.05, 0.9]).all(|(a, b)| (a - b).abs() < 1e-5), "{p:?}");
+        let mut p = [1.0, 1.0, 1.0];
+        Adam::new(Optimiser::Adam, 0.5, 3).step(&mut p, &gradient, &tensors(), 0.1);
+        assert!(p.iter().zip([0.9, 0.9, 0.9]).all(|(a, b)| (a - b).abs() < 1e-5), "{p:?}");
+    }
+
+    #[test]
+    fn a_gradient_is_clipped_unit_by_unit() {
+        let mut gradient = [3.0, 0.01, 7.0];
+        clip_adaptively(&[10.0, 10.0, 0.0], &mut gradient, &tensors(), 0.1);
+        assert_eq!(gradient, [1.0, 0.01, 1e-4]);
+    }
+}
