@@ -91,7 +91,7 @@ fn show_results(graph: &Graph, store: &Store, summary: &Summary, to_stderr: bool
             if let Ok(headline) = std::fs::read_to_string(folder.join("headline.txt")) {
                 tell(headline.trim_end());
             }
-            let page = folder.join("index.html");
+            let page = folder.join("report.html");
             tell(&format!("{}: {}", node.name, if page.exists() { page } else { folder }.display()));
         }
     }

@@ -14,12 +14,13 @@ pub struct File {
     pub bytes: Vec<u8>,
 }
 
-/// Returns the report's files, sorted by path: `report.html`, which needs none of the others, `figures/*.svg`, `tables/*.csv`,
+/// Returns the report's files, sorted by path: `report.html`, which needs none of the others, `headline.txt` for terminals, `figures/*.svg`, `tables/*.csv`,
 /// `results.json`, `sheets/*.png`.
 pub fn render(study: &Study) -> Result<Vec<File>, Failure> {
     let figures = figures::all(study);
     let mut files = vec![
         File { path: "report.html".to_string(), bytes: page(study, &figures).into_bytes() },
+        File { path: "headline.txt".to_string(), bytes: tables::headline_txt(study).into_bytes() },
         File { path: "results.json".to_string(), bytes: tables::json(study)? },
         File { path: "tables/results.csv".to_string(), bytes: tables::results_csv(study)? },
         File { path: "tables/balanced-accuracy.csv".to_string(), bytes: tables::table_csv(study)? },

@@ -72,7 +72,7 @@ pub struct SweepResults {
 }
 
 /// All repeats of one method with one number of labels.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Cell {
     /// As figures name it: "SVM".
     pub method: String,
@@ -209,11 +209,6 @@ pub struct Provenance {
     pub key: String,
     /// Parameters that differ from their defaults, as written.
     pub params: String,
-    /// Names of the nodes it was made from.
+    /// The roles of what it was made from.
     pub inputs: Vec<String>,
-    pub seconds: Option<f64>,
-    /// Device and machine.
-    pub machine: String,
-    /// When it was made.
-    pub finished: String,
 }

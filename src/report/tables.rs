@@ -49,6 +49,34 @@ pub fn result_lines(study: &Study) -> (Vec<usize>, Vec<ResultLine>) {
     (sizes, lines)
 }
 
+/// The result lines that a terminal has room for, at n = 1, 10, 100 and so on where there are such: the first method of the studied
+/// features, every baseline and floor.
+pub fn headline_txt(study: &Study) -> String {
+    let (sizes, lines) = result_lines(study);
+    let powers: Vec<usize> = sizes.iter().copied().filter(|n| n.to_string().trim_end_matches('0') == "1").collect();
+    let shown = if powers.len() > 1 { powers } else { sizes.iter().copied().take(5).collect() };
+    let first = lines.iter().find(|line| line.role == LineRole::Ours(Role::Studied)).map(|line| line.method.clone());
+    let ours = lines.iter().filter(|line| match line.role {
+        LineRole::Ours(Role::Baseline) => true,
+        LineRole::Ours(_) => Some(&line.method) == first.as_ref(),
+        LineRole::Published => false,
+    });
+    let rows: Vec<(String, &ResultLine)> = ours.map(|line| (format!("{} {}", line.sweep, line.method), line)).collect();
+    let Some(width) = rows.iter().map(|(name, _)| name.chars().count()).max() else { return String::new() };
+    let title = "balanced accuracy";
+    let width = width.max(title.len());
+    let mut text = format!("{title:width$}");
+    shown.iter().for_each(|n| text += &format!("  {:>9}", format!("n={n}")));
+    for (name, line) in rows {
+        text += &format!("\n{name:width$}");
+        for n in &shown {
+            let cell = sizes.iter().position(|m| m == n).and_then(|column| line.cells[column].as_deref());
+            text += &format!("  {:>9}", cell.unwrap_or("-"));
+        }
+    }
+    text + "\n"
+}
+
 /// Returns the results that do not depend on n: ours, then published ones.
 pub fn levels(study: &Study) -> Vec<Level> {
     study.levels.iter().cloned().chain(study.reference.into_iter().flat_map(|reference| reference.levels())).collect()

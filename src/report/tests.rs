@@ -125,6 +125,17 @@ paper (Table 1),SVM,.27(.04),.48(.02),.56(.02),.65(.01),.70(.01),.72(.01),.73(.0
 }
 
 #[test]
+fn a_terminal_gets_the_first_method_beside_baseline_and_floors_at_powers_of_ten() {
+    let expected = "\
+balanced accuracy        n=1       n=10      n=100
+DINO SVM            .30(.06)   .60(.02)   .74(.01)
+supervised DL       .17(.06)   .31(.02)   .56(.01)
+pixels SVM          .20(.06)   .28(.02)   .36(.01)
+";
+    assert_eq!(text(&sample(), "headline.txt"), expected);
+}
+
+#[test]
 fn the_page_needs_nothing_else_and_no_name_breaks_it() {
     let page = html(&sample());
     for forbidden in ["<script", "src=\"http", "href=\"http", "@import", "url("] {
@@ -152,6 +163,7 @@ fn the_same_study_gives_the_same_bytes_and_figures_stand_alone() {
             "figures/training-1-deviation-of-features-over-images.svg",
             "figures/training-1-loss.svg",
             "figures/training-1-teacher-entropy-nats.svg",
+            "headline.txt",
             "report.html",
             "results.json",
             "sheets/1-views.png",

@@ -25,17 +25,6 @@ pub fn tick(x: f64, step: f64) -> String {
     if text.trim_start_matches(['-', '0', '.']).is_empty() { text.trim_start_matches('-').to_string() } else { text }
 }
 
-/// Returns a time span: `0.3 s`, `41 s`, `12 min`, `3.4 h`.
-pub fn seconds(s: f64) -> String {
-    match s {
-        s if !s.is_finite() => "n/a".to_string(),
-        s if s < 10.0 => format!("{s:.1} s"),
-        s if s < 120.0 => format!("{s:.0} s"),
-        s if s < 7_200.0 => format!("{:.0} min", s / 60.0),
-        s => format!("{:.1} h", s / 3_600.0),
-    }
-}
-
 /// Returns a text as a file name: letters, digits and dashes.
 pub fn file_name(text: &str) -> String {
     let dashed: String = text.chars().map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' }).collect();

@@ -16,6 +16,8 @@ pub const MAIN: &str = "features";
 /// Tables of features of the same images, by name: `features` first, then the floors.
 #[derive(Clone, Debug, PartialEq)]
 pub struct FeatureSet {
+    /// What made the features, as figures name it: "DINO".
+    pub of: String,
     pub tables: Vec<(String, Features)>,
 }
 
@@ -26,7 +28,7 @@ impl FeatureSet {
         let ids = self.tables.first().map_or(&[][..], |(_, table)| &table.ids);
         let names: Vec<&String> = self.tables.iter().map(|(name, _)| name).collect();
         // One metadata entry only: several would come in the random order of a hash map.
-        let head = serde_json::json!({"ids": ids, "tables": names}).to_string();
+        let head = serde_json::json!({"ids": ids, "of": self.of, "tables": names}).to_string();
         let data: Vec<(String, Vec<usize>, Vec<u8>)> = self
             .tables
             .iter()
@@ -44,6 +46,7 @@ impl FeatureSet {
         #[derive(serde::Deserialize)]
         struct Head {
             ids: Vec<String>,
+            of: String,
             tables: Vec<String>,
         }
         let what = || "failed to read the features";
@@ -59,7 +62,8 @@ impl FeatureSet {
             let values = Array2::from_shape_vec((rows, columns), values).doing(what)?;
             Ok((name.clone(), Features::new(head.ids.clone(), values)?))
         };
-        Ok(Self { tables: head.tables.iter().map(table).collect::<Result<_, _>>()? })
+        let tables = head.tables.iter().map(table).collect::<Result<_, _>>()?;
+        Ok(Self { of: head.of, tables })
     }
 }
 
@@ -71,7 +75,8 @@ mod tests {
     #[test]
     fn tables_survive_their_file_in_order() {
         let table = |x: f32| Features::new(vec!["a".into(), "b".into()], array![[x, 2.0], [3.0, 4.0]]).unwrap();
-        let set = FeatureSet { tables: vec![(MAIN.into(), table(1.0)), ("untrained".into(), table(5.0)), ("pixels".into(), table(0.0))] };
+        let tables = vec![(MAIN.into(), table(1.0)), ("untrained".into(), table(5.0)), ("pixels".into(), table(0.0))];
+        let set = FeatureSet { of: "DINO".into(), tables };
         let bytes = set.to_bytes().unwrap();
         assert_eq!(FeatureSet::from_bytes(&bytes).unwrap(), set);
         assert_eq!(set.to_bytes().unwrap(), bytes);

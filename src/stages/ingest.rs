@@ -4,11 +4,11 @@ use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use super::io;
 use super::kinds::{IMAGES, LABELS, PIXELS, SCAN};
-use crate::data::{Layout, Scan, hash_file};
+use crate::data::{CountDifference, Layout, Scan, hash_file};
 use crate::diagnostic::{Failure, count};
 use crate::digest::Digest;
 use crate::stage::{Complaint, Io, Output, Source, Stage};
@@ -17,6 +17,14 @@ use crate::stage::{Complaint, Io, Output, Source, Stage};
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Ingest(pub Layout);
+
+/// What a scan found odd, for reports.
+#[derive(Serialize, Deserialize)]
+pub struct Scanned {
+    pub notes: Vec<String>,
+    /// Where what was found differs from what the publisher says.
+    pub differences: Vec<CountDifference>,
+}
 
 impl Ingest {
     /// Whether the layout unpacks its pictures into an array of its own.
@@ -95,6 +103,6 @@ impl Stage for Ingest {
         io.metric("classes", labels.classes().len() as f64);
         io::write(io, "images", |out| found.images.write(out))?;
         io::write(io, "labels", |out| labels.write(out))?;
-        io::write_json(io, "scan", &json!({"notes": found.notes, "differences": found.differences}))
+        io::write_json(io, "scan", &Scanned { notes: found.notes, differences: found.differences })
     }
 }

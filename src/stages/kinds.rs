@@ -16,6 +16,10 @@ pub const SPLIT: Kind = Kind("split");
 pub const COUNTS: Kind = Kind("class counts");
 /// A network's weights.
 pub const MODEL: Kind = Kind("model");
+/// A projection head and its centre.
+pub const HEAD: Kind = Kind("projection head");
+/// Every figure of a training.
+pub const LOG: Kind = Kind("training log");
 /// How a training went.
 pub const CURVE: Kind = Kind("training curve");
 /// A row of numbers for each image, and the floors beside it.

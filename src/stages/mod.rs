@@ -2,12 +2,18 @@
 
 mod kinds; // what ports carry
 mod io; // artefacts through ports
-mod feature_set;
-mod results;
+mod backbone; // which network, and where it starts
+mod feature_set; // features and floors in one artefact
+mod results; // results of methods at numbers of labels
+mod import;
 mod ingest;
 mod split;
+mod dino;
+mod supervised; // Supervised and LinearProbe
+mod features;
 mod transform;
 mod sweep;
-mod step;
+mod report;
+mod step; // the closed list of them
 
 pub use step::Step;

@@ -3,13 +3,17 @@
 use serde::{Deserialize, Serialize};
 
 use super::io;
-use crate::classify::{Cell, Roster, Table};
+use crate::classify::{Cell, Evaluate, Protocol, Roster, Table};
 use crate::diagnostic::{Context, Failure};
+use crate::report::Role;
 use crate::stage::Io;
 
 /// The results of one study, by what the classifiers saw.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Results {
+    /// What was learnt from, as figures name it: "DINO", "supervised".
+    pub of: String,
+    pub role: Role,
     /// Rows of each class among those that may be learnt from and those that are predicted, in the order of `classes`.
     pub classes: Vec<String>,
     pub train_rows: Vec<usize>,
@@ -31,7 +35,7 @@ pub struct Part {
 
 impl Results {
     /// Lays out the cells of each part.
-    pub fn new(roster: &Roster, min_class_size: usize, validation: bool, parts: Vec<(String, Vec<Cell>)>) -> Result<Self, Failure> {
+    pub fn new(of: (&str, Role), roster: &Roster, protocol: &Protocol, parts: Vec<(String, Vec<Cell>)>) -> Result<Self, Failure> {
         let mut test_rows = vec![0; roster.classes.len()];
         roster.test.iter().for_each(|(_, class)| test_rows[*class] += 1);
         let parts = parts
@@ -39,11 +43,13 @@ impl Results {
             .map(|(name, cells)| Ok(Part { name, table: Table::new(&roster.classes, &cells)? }))
             .collect::<Result<_, Failure>>()?;
         Ok(Self {
+            of: of.0.to_string(),
+            role: of.1,
             classes: roster.classes.clone(),
             train_rows: roster.train.iter().map(Vec::len).collect(),
             test_rows,
-            min_class_size,
-            validation,
+            min_class_size: protocol.min_class_size,
+            validation: matches!(protocol.evaluate, Evaluate::Validation(_)),
             parts,
         })
     }

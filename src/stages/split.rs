@@ -1,10 +1,11 @@
 //! `Split`: images and labels -> the ids of train, test and validation, and the images of each.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::io;
 use super::kinds::{COUNTS, IMAGES, LABELS, SPLIT};
-use crate::data::Split as How;
+use crate::data::{ClassCounts, Split as How};
 use crate::diagnostic::Failure;
 use crate::params::Ref;
 use crate::stage::{Complaint, Input, Io, Output, Source, Stage};
@@ -17,6 +18,15 @@ crate::params! {
         /// `Stratified(test: 0.3)`, `GroupedStratified(test: 0.3)` or `Lists(train: "train.csv", test: "test.csv")`.
         pub how: How = How::Stratified(crate::data::Stratified::default()),
     }
+}
+
+/// How the images were divided, for reports.
+#[derive(Serialize, Deserialize)]
+pub struct Divided {
+    /// "by image, stratified, 30 % test"
+    pub rule: String,
+    pub classes: Vec<ClassCounts>,
+    pub notes: Vec<String>,
 }
 
 impl Stage for Split {
@@ -80,6 +90,7 @@ impl Stage for Split {
             io::write(io, part, |out| images.select(ids)?.write(out))?;
         }
         io::write(io, "lists", |out| division.lists.write(out))?;
-        io::write_json(io, "counts", &division.counts)
+        let counts = Divided { rule: self.how.words(), classes: division.counts, notes: division.notes };
+        io::write_json(io, "counts", &counts)
     }
 }

@@ -4,8 +4,13 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::dino::Dino;
+use super::features::Features;
+use super::import::Import;
 use super::ingest::Ingest;
+use super::report::Report;
 use super::split::Split;
+use super::supervised::{LinearProbe, Supervised};
 use super::sweep::Sweep;
 use super::transform::Transform;
 use crate::stage::Stage;
@@ -13,20 +18,32 @@ use crate::stage::Stage;
 /// A node as written in a pipeline.
 #[derive(Debug, Deserialize)]
 pub enum Step {
+    Import(Import),
     Ingest(Ingest),
     Split(Split),
+    Dino(Dino),
+    Supervised(Supervised),
+    LinearProbe(LinearProbe),
+    Features(Features),
     Transform(Transform),
     Sweep(Sweep),
+    Report(Report),
 }
 
 impl Step {
     /// Returns the stage behind the variant.
     pub fn stage(self) -> Arc<dyn Stage> {
         match self {
+            Self::Import(stage) => Arc::new(stage),
             Self::Ingest(stage) => Arc::new(stage),
             Self::Split(stage) => Arc::new(stage),
+            Self::Dino(stage) => Arc::new(stage),
+            Self::Supervised(stage) => Arc::new(stage),
+            Self::LinearProbe(stage) => Arc::new(stage),
+            Self::Features(stage) => Arc::new(stage),
             Self::Transform(stage) => Arc::new(stage),
             Self::Sweep(stage) => Arc::new(stage),
+            Self::Report(stage) => Arc::new(stage),
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::classify::{Classifier, Evaluate, Knn, LogisticRegression, Protocol, S
 use crate::data::{IdList, Labels, SplitLists};
 use crate::diagnostic::Failure;
 use crate::params::Ref;
+use crate::report::Role;
 use crate::stage::{Complaint, Input, Io, Output, Stage};
 
 crate::params! {
@@ -106,7 +107,7 @@ impl Stage for Sweep {
             roster.get_or_insert(study.roster);
         }
         let roster = roster.ok_or_else(|| Failure::new("the features hold no table"))?;
-        Results::new(&roster, self.min_class_size, matches!(self.evaluate, Evaluate::Validation(_)), parts)?.write(io)
+        Results::new((&set.of, Role::Studied), &roster, &protocol, parts)?.write(io)
     }
 }
 

@@ -54,6 +54,6 @@ impl Stage for Transform {
             }
             tables.push((name, fitted.apply(&table)?));
         }
-        io::write_bytes(io, "features", &FeatureSet { tables }.to_bytes()?)
+        io::write_bytes(io, "features", &FeatureSet { of: set.of, tables }.to_bytes()?)
     }
 }

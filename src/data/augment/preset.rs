@@ -26,7 +26,8 @@ pub enum Preset {
 crate::params! {
     /// How views are made: a preset, and what differs from it.
     pub struct Augment {
-        pub preset: Preset = Preset::Paper,
+        /// By default that of the training, or `Paper`.
+        pub preset: Option<Preset> = None,
         /// Side that every picture is first resized to, its aspect ratio not kept.
         pub base: Option<usize> = None,
         /// How it is resized.
@@ -96,7 +97,7 @@ impl Augment {
 
     /// Returns the recipe: two global views and the local ones.
     pub fn recipe(&self) -> Recipe {
-        let known = Known::of(self.preset);
+        let known = Known::of(self.preset.unwrap_or_default());
         let steps = |own: &Option<Steps>, known: Steps, scale: Option<(f64, f64)>| {
             let mut steps = own.clone().unwrap_or(known);
             steps.crop.scale = scale.unwrap_or(steps.crop.scale);
@@ -275,7 +276,7 @@ mod tests {
     #[test]
     fn what_a_user_writes_changes_only_that() {
         let written: Augment = ron::from_str("(preset: Light, global: Some(24), without: [Blur])").unwrap();
-        let (recipe, light) = (written.recipe(), Augment { preset: Preset::Light, ..Augment::default() }.recipe());
+        let (recipe, light) = (written.recipe(), Augment { preset: Some(Preset::Light), ..Augment::default() }.recipe());
         assert_eq!(recipe.views[0].side, 24);
         assert_eq!(recipe.views[0].steps, light.views[0].steps.clone().without(Step::Blur));
         assert_eq!(recipe.base, light.base);
@@ -284,7 +285,7 @@ mod tests {
     #[test]
     fn every_preset_passes_its_own_check() {
         for preset in [Preset::Paper, Preset::PaperSupervised, Preset::Dino, Preset::Light, Preset::Cells] {
-            let recipe = Augment { preset, ..Augment::default() }.recipe();
+            let recipe = Augment { preset: Some(preset), ..Augment::default() }.recipe();
             assert!(recipe.views.iter().all(|view| view.steps.check().is_empty()), "{preset:?}");
         }
     }

@@ -38,6 +38,21 @@ impl Split {
         }
     }
 
+    /// Returns the rule in words: "by image, stratified, 30 % test".
+    pub fn words(&self) -> String {
+        let shares = |test: f64, validation: f64| match validation {
+            0.0 => format!("{:.0} % test", 100.0 * test),
+            _ => format!("{:.0} % test, {:.0} % validation", 100.0 * test, 100.0 * validation),
+        };
+        match self {
+            Self::Stratified(how) => format!("by image, stratified, {}", shares(how.test, how.validation)),
+            Self::GroupedStratified(how) => {
+                format!("by group, no group in two parts, stratified, {}", shares(how.test, how.validation))
+            }
+            Self::Lists(_) => "as lists say".to_string(),
+        }
+    }
+
     /// Divides the images. `places` are the resolved paths of [`roots`](Self::roots), in that order.
     ///
     /// Images without a label go to train, where only label-blind work looks at them.

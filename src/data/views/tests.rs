@@ -32,7 +32,7 @@ fn set() -> (ImageTable, KnownFiles, tempfile::TempDir) {
 }
 
 fn recipe() -> crate::data::Recipe {
-    Augment { preset: Preset::Paper, base: Some(16), global: Some(12), local: Some(8), ..Augment::default() }.recipe()
+    Augment { preset: Some(Preset::Paper), base: Some(16), global: Some(12), local: Some(8), ..Augment::default() }.recipe()
 }
 
 fn all_views(views: &MultiCrop) -> Vec<Vec<f32>> {

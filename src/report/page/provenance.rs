@@ -3,16 +3,15 @@
 use maud::{Markup, html};
 
 use crate::report::study::Study;
-use crate::report::words::seconds;
 
 pub fn section(study: &Study) -> Option<Markup> {
     (!study.provenance.is_empty()).then(|| {
         html! {
-            p { "Each row is a node of the pipeline. The key stands for everything that decides the node's result: kind, version, parameters, seed and the content of its inputs." }
+            p { "Each row is a node of the pipeline. The key stands for everything that decides the node's result: kind, version, parameters, seed and the content of its inputs. When, where and how long each node ran is kept with it in the cache: `flow why` shows it." }
             div.scroll { table {
                 thead { tr {
                     th.text { "node" } th.text { "kind" } th.text { "made from" } th.text { "parameters that differ from their defaults" }
-                    th.text { "key" } th { "took" } th.text { "machine" } th.text { "finished" }
+                    th.text { "key" }
                 } }
                 tbody { @for p in &study.provenance { tr {
                     td.text { b { (p.node) } }
@@ -20,9 +19,6 @@ pub fn section(study: &Study) -> Option<Markup> {
                     td.text.wrap { (p.inputs.join(", ")) }
                     td.text.wrap { code { (p.params) } }
                     td.text { code title=(p.key) { (p.key.chars().take(12).collect::<String>()) } }
-                    td { (p.seconds.map_or_else(String::new, seconds)) }
-                    td.text.wrap { (p.machine) }
-                    td.text { (p.finished) }
                 } } }
             } }
         }

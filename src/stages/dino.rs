@@ -1,0 +1,217 @@
+//! `Dino`: images -> a network trained without labels. There is no port through which labels could come.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::backbone::{Backbone, PICTURE_MEMORY, model_bytes, on_cpu};
+use super::io::{self, Shelf};
+use super::kinds::{CURVE, HEAD, IMAGES, LOG, MODEL, SHEET};
+use crate::data::{self, Augment, MultiCrop, Recipe, contact_sheet};
+use crate::diagnostic::{Context, Failure};
+use crate::params::Ref;
+use crate::report::{DinoPoint, TrainingCurve, Verdict};
+use crate::stage::{Complaint, Input, Io, Output, Stage};
+use crate::train::{self, Clip, Curve, DinoRecipe, State, train_dino};
+
+/// Training numbers and augmentations that go together.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Preset {
+    /// The code published with arXiv:2304.05163.
+    #[default]
+    Paper,
+    /// The same under the name of that code.
+    Sparsam,
+    /// DINO's own defaults (arXiv:2104.14294).
+    Dino,
+    /// Small grey pictures, small networks, minutes on a CPU.
+    Light,
+    /// The same for microscopy, where colour carries meaning.
+    Cells,
+}
+
+crate::params! {
+    /// Self-distillation without labels (Caron et al. 2021, arXiv:2104.14294). Numbers not given are the preset's.
+    pub struct Dino {
+        pub images: Ref = Ref::default(),
+        pub backbone: Backbone = Backbone::default(),
+        /// A model to start from; random weights without one.
+        pub start: Ref = Ref::default(),
+        pub preset: Preset = Preset::Paper,
+        pub augment: Augment = Augment::default(),
+        pub epochs: Option<usize> = None,
+        /// Images per step.
+        pub batch: Option<usize> = None,
+        /// Peak learning rate for 256 images per step; scaled by batch/256.
+        pub lr: Option<f64> = None,
+        pub final_lr: Option<f64> = None,
+        pub warm_up_epochs: Option<usize> = None,
+        pub weight_decay: Option<(f64, f64)> = None,
+        /// The teacher keeps this share of itself in each step: from and to.
+        pub momentum: Option<(f64, f64)> = None,
+        pub student_temp: Option<f64> = None,
+        pub teacher_temp: Option<(f64, f64)> = None,
+        pub teacher_temp_epochs: Option<usize> = None,
+        pub centre_momentum: Option<f64> = None,
+        pub clip: Option<Clip> = None,
+        pub freeze_last_layer: Option<usize> = None,
+        /// Prototypes: width of the head's output.
+        pub outputs: Option<usize> = None,
+        pub hidden: Option<usize> = None,
+        pub bottleneck: Option<usize> = None,
+        pub head_layers: Option<usize> = None,
+    }
+}
+
+impl Dino {
+    fn training(&self) -> DinoRecipe {
+        let preset = match self.preset {
+            Preset::Paper | Preset::Sparsam => train::Preset::Paper,
+            Preset::Dino => train::Preset::Dino,
+            Preset::Light | Preset::Cells => train::Preset::Light,
+        };
+        DinoRecipe {
+            preset,
+            epochs: self.epochs,
+            batch: self.batch,
+            lr: self.lr,
+            final_lr: self.final_lr,
+            warm_up_epochs: self.warm_up_epochs,
+            weight_decay: self.weight_decay,
+            momentum: self.momentum,
+            student_temp: self.student_temp,
+            teacher_temp: self.teacher_temp,
+            teacher_temp_epochs: self.teacher_temp_epochs,
+            centre_momentum: self.centre_momentum,
+            clip: self.clip,
+            freeze_last_layer: self.freeze_last_layer,
+            outputs: self.outputs,
+            hidden: self.hidden,
+            bottleneck: self.bottleneck,
+            head_layers: self.head_layers,
+            curve_every: None,
+        }
+    }
+
+    fn views(&self) -> Recipe {
+        let preset = match self.preset {
+            Preset::Paper | Preset::Sparsam => data::Preset::Paper,
+            Preset::Dino => data::Preset::Dino,
+            Preset::Light => data::Preset::Light,
+            Preset::Cells => data::Preset::Cells,
+        };
+        Augment { preset: self.augment.preset.or(Some(preset)), ..self.augment.clone() }.recipe()
+    }
+}
+
+/// Complaints about views that do not divide into patches.
+pub(super) fn patches_fit(backbone: &Backbone, recipe: &Recipe) -> Vec<Complaint> {
+    let Ok(sizes) = backbone.sizes() else { return Vec::new() };
+    let sides: std::collections::BTreeSet<usize> = recipe.views.iter().map(|v| v.side).collect();
+    let wrong = sides.into_iter().filter(|side| sizes.grid(*side, *side).is_err());
+    wrong
+        .map(|side| Complaint {
+            field: "augment".to_string(),
+            message: format!("must make views whose side is a multiple of the patch of {}, got {side}", sizes.patch),
+        })
+        .collect()
+}
+
+impl Stage for Dino {
+    fn kind(&self) -> &'static str {
+        "Dino"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn params(&self) -> Value {
+        serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+
+    fn check(&self) -> Vec<Complaint> {
+        let mut complaints = io::complaints("", self.training().check());
+        complaints.extend(io::complaints("backbone", self.backbone.check()));
+        complaints.extend(io::complaints("augment", self.augment.check()));
+        complaints.extend(patches_fit(&self.backbone, &self.views()));
+        complaints
+    }
+
+    fn inputs(&self) -> Vec<Input> {
+        vec![Input::required("images", &self.images, IMAGES), Input::optional("start", &self.start, MODEL)]
+    }
+
+    fn outputs(&self) -> Vec<Output> {
+        vec![
+            Output::file("teacher", MODEL),
+            Output::file("student", MODEL),
+            Output::file("head", HEAD),
+            Output::file("curve", CURVE),
+            Output::file("log", LOG),
+            Output::file("sheet", SHEET),
+        ]
+    }
+
+    fn seeded(&self) -> bool {
+        true
+    }
+
+    fn run(&self, io: &Io) -> Result<(), Failure> {
+        on_cpu(io)?;
+        let images = io::images(io, "images")?;
+        let (sizes, weights) = self.backbone.start(io, io.seed())?;
+        let recipe = self.views();
+        let shelf = Shelf(io.library());
+        io::write_bytes(io, "sheet", &contact_sheet(&images, &shelf, &recipe, io.seed(), 6)?)?;
+        let views = MultiCrop::new(&images, &shelf, recipe.clone(), io.seed(), PICTURE_MEMORY, io.monitor())?;
+        let trained = train_dino(&sizes, &self.training(), weights, &views, views.n_views(), io.seed(), io.state(), io.monitor())?;
+
+        io.monitor().note(trained.curve.verdict.words());
+        if let Some(last) = trained.curve.rows.last() {
+            io.metric("loss", last.loss);
+            io.metric("feature_std", last.feature_std);
+        }
+        io::write_bytes(io, "teacher", &model_bytes("DINO", &sizes, &trained.state.teacher.backbone, &recipe)?)?;
+        io::write_bytes(io, "student", &model_bytes("DINO student", &sizes, &trained.state.student.backbone, &recipe)?)?;
+        io::write_bytes(io, "head", &head_bytes(&trained.state)?)?;
+        io::write_json(io, "curve", &shown(&trained.curve))?;
+        io::write_json(io, "log", &trained.curve)
+    }
+}
+
+/// Both heads and the centre as safetensors: `student.*`, `teacher.*`, `centre`.
+fn head_bytes(state: &State) -> Result<Vec<u8>, Failure> {
+    use safetensors::tensor::{Dtype, TensorView};
+    let what = || "failed to write the projection heads";
+    let bytes = |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
+    let mut data = vec![("centre".to_string(), vec![1, state.centre.len()], bytes(&state.centre))];
+    for (who, pair) in [("student", &state.student), ("teacher", &state.teacher)] {
+        for entry in pair.head.layout.params() {
+            data.push((format!("{who}.{}", entry.name), entry.shape.clone(), bytes(&pair.head.params[entry.range()])));
+        }
+    }
+    let views = data
+        .iter()
+        .map(|(name, shape, bytes)| Ok((name, TensorView::new(Dtype::F32, shape.clone(), bytes).doing(what)?)))
+        .collect::<Result<Vec<_>, Failure>>()?;
+    safetensors::serialize(views, None).doing(what)
+}
+
+/// The curve as reports draw it.
+fn shown(curve: &Curve) -> TrainingCurve {
+    let point = |row: &train::CurveRow| DinoPoint {
+        epoch: row.epoch,
+        loss: row.loss,
+        teacher_entropy: row.teacher_entropy,
+        feature_std: row.feature_std,
+    };
+    let points: Vec<DinoPoint> = curve.rows.iter().map(point).collect();
+    let mut shown = TrainingCurve::dino("DINO", &points, curve.ln_k.exp().round() as usize);
+    let words = curve.verdict.words().to_string();
+    shown.verdict = Some(match curve.verdict {
+        train::Verdict::Learning => Verdict::Good(words),
+        train::Verdict::TooEarly => Verdict::Doubtful(words),
+        _ => Verdict::Bad(words),
+    });
+    shown
+}

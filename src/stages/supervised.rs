@@ -1,0 +1,272 @@
+//! `Supervised` and `LinearProbe`: what one gets by training with the few labels directly (the paper's DL baseline and linear layer).
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde_json::Value;
+
+use super::backbone::{Backbone, PICTURE_MEMORY, everyone, model_bytes, on_cpu};
+use super::dino::patches_fit;
+use super::feature_set::MAIN;
+use super::features::embed;
+use super::io::{self, Shelf};
+use super::kinds::{CURVE, IMAGES, LABELS, MODEL, SPLIT, SWEEP, TABLES};
+use super::results::Results;
+use super::sweep::people;
+use crate::classify::{Cell, Evaluate, Protocol, Roster};
+use crate::data::{Augment, IdList, ImageTable, MultiCrop, PlainViews, Preset, Recipe};
+use crate::diagnostic::Failure;
+use crate::digest::Digest;
+use crate::model::ModelFile;
+use crate::params::Ref;
+use crate::report::{Line, Panel, Role, TrainingCurve};
+use crate::stage::{Complaint, Input, Io, Output, Stage};
+use crate::train::supervised::{CurvePoint, LinearProbe as ProbeTraining, Supervised as Training, Task, linear_probe, supervised};
+use crate::train::{self};
+
+crate::params! {
+    /// The network and a linear layer trained end to end on n labelled images per class (method notes c.3, D7 to D13).
+    pub struct Supervised {
+        pub images: Ref = Ref::default(),
+        pub labels: Ref = Ref::default(),
+        pub split: Ref = Ref::default(),
+        pub backbone: Backbone = Backbone::default(),
+        /// A model to start from; random weights without one.
+        pub start: Ref = Ref::default(),
+        pub augment: Augment = Augment { preset: Some(Preset::PaperSupervised), ..Augment::default() },
+        pub training: Training = Training::default(),
+        pub per_class: Vec<usize> = vec![1, 5, 10, 25, 50, 100, 250, 500, 1000],
+        pub repeats: usize = 5,
+        pub min_class_size: usize = 0,
+        pub rename: BTreeMap<String, String> = BTreeMap::new(),
+        pub drop: Vec<String> = Vec::new(),
+        pub evaluate: Evaluate = Evaluate::Test,
+    }
+    /// One linear layer on a frozen network, fed with augmented crops (method note c.2).
+    pub struct LinearProbe {
+        pub images: Ref = Ref::default(),
+        pub labels: Ref = Ref::default(),
+        pub split: Ref = Ref::default(),
+        pub model: Ref = Ref::default(),
+        pub augment: Augment = Augment { preset: Some(Preset::PaperSupervised), ..Augment::default() },
+        pub training: ProbeTraining = ProbeTraining::default(),
+        pub per_class: Vec<usize> = vec![1, 5, 10, 25, 50, 100, 250, 500, 1000],
+        pub repeats: usize = 5,
+        pub min_class_size: usize = 0,
+        pub rename: BTreeMap<String, String> = BTreeMap::new(),
+        pub drop: Vec<String> = Vec::new(),
+        pub evaluate: Evaluate = Evaluate::Test,
+    }
+}
+
+/// What both need of a study.
+struct Bench {
+    images: ImageTable,
+    roster: Roster,
+    protocol: Protocol,
+    place: HashMap<String, usize>,
+}
+
+impl Bench {
+    fn open(io: &Io, protocol: Protocol) -> Result<Self, Failure> {
+        let split = io::split(io, "split")?;
+        let (labels, train, test) = people(&io::labels(io, "labels")?, &split);
+        let images = io::images(io, "images")?.select(&IdList::new(everyone(&split))?)?;
+        let roster = Roster::new(&labels, &train, &test, &protocol, io.seed())?;
+        let place = images.rows().iter().enumerate().map(|(i, row)| (row.id.to_string(), i)).collect();
+        Ok(Self { images, roster, protocol, place })
+    }
+
+    /// `of` names what was learnt from; `part` is the name of its tables.
+    fn write(&self, io: &Io, of: (&str, Role), part: &str, cells: Vec<Cell>) -> Result<(), Failure> {
+        Results::new(of, &self.roster, &self.protocol, vec![(part.into(), cells)])?.write(io)
+    }
+}
+
+/// What repeats kept on disk were made from.
+fn made_from(io: &Io, roles: &[&str], recipe: &Recipe) -> Result<Digest, Failure> {
+    let mut hasher = format!("{recipe:?}").into_bytes();
+    for role in roles.iter().filter(|role| io.optional(role).is_some()) {
+        hasher.extend(Digest::of(&io::bytes(io, role)?).as_bytes());
+    }
+    Ok(Digest::of(&hasher))
+}
+
+/// Loss and validation figures of every first repeat.
+fn curve(name: &str, points: &[CurvePoint]) -> TrainingCurve {
+    let sizes: std::collections::BTreeSet<usize> = points.iter().map(|p| p.per_class).collect();
+    let line = |n: &usize, of: &dyn Fn(&CurvePoint) -> Option<f64>| Line {
+        name: format!("n = {n}"),
+        points: points.iter().filter(|p| p.per_class == *n && p.repeat == 0).filter_map(|p| of(p).map(|y| (p.step as f64, y))).collect(),
+    };
+    let panel = |title: &str, of: &dyn Fn(&CurvePoint) -> Option<f64>| Panel {
+        title: title.into(),
+        lines: sizes.iter().map(|n| line(n, of)).filter(|l| !l.points.is_empty()).collect(),
+        levels: Vec::new(),
+    };
+    TrainingCurve {
+        name: name.to_string(),
+        x: "step".to_string(),
+        panels: vec![panel("Loss", &|p| Some(p.loss)), panel("Validation balanced accuracy", &|p| p.validation)],
+        verdict: None,
+    }
+}
+
+macro_rules! protocol {
+    ($stage:expr) => {
+        Protocol {
+            per_class: $stage.per_class.clone(),
+            repeats: $stage.repeats,
+            min_class_size: $stage.min_class_size,
+            rename: $stage.rename.clone(),
+            drop: $stage.drop.clone(),
+            evaluate: $stage.evaluate.clone(),
+            keep_predictions: 0,
+        }
+    };
+}
+
+impl Stage for Supervised {
+    fn kind(&self) -> &'static str {
+        "Supervised"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn params(&self) -> Value {
+        serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+
+    fn check(&self) -> Vec<Complaint> {
+        let mut complaints = io::complaints("", protocol!(self).check());
+        complaints.extend(io::complaints("backbone", self.backbone.check()));
+        complaints.extend(io::complaints("augment", self.augment.check()));
+        complaints.extend(io::complaints("training", self.training.check()));
+        complaints.extend(patches_fit(&self.backbone, &self.augment.one_crop()));
+        complaints
+    }
+
+    fn inputs(&self) -> Vec<Input> {
+        vec![
+            Input::required("images", &self.images, IMAGES),
+            Input::required("labels", &self.labels, LABELS),
+            Input::required("split", &self.split, SPLIT),
+            Input::optional("start", &self.start, MODEL),
+        ]
+    }
+
+    fn outputs(&self) -> Vec<Output> {
+        vec![Output::file("results", SWEEP), Output::folder("tables", TABLES), Output::file("curve", CURVE), Output::file("model", MODEL)]
+    }
+
+    fn seeded(&self) -> bool {
+        true
+    }
+
+    fn run(&self, io: &Io) -> Result<(), Failure> {
+        on_cpu(io)?;
+        let bench = Bench::open(io, protocol!(self))?;
+        let recipe = self.augment.one_crop();
+        let shelf = Shelf(io.library());
+        let augmented = MultiCrop::new(&bench.images, &shelf, recipe.clone(), io.seed(), PICTURE_MEMORY, io.monitor())?;
+        let side = recipe.views[0].side;
+        let plain = PlainViews::new(&bench.images, &shelf, side, recipe.resize, recipe.normalise, PICTURE_MEMORY, io.monitor())?;
+        let task = Task {
+            roster: &bench.roster,
+            protocol: &bench.protocol,
+            place: &bench.place,
+            augmented: &augmented,
+            plain: &plain,
+            seed: io.seed(),
+            of: made_from(io, &["images", "start"], &recipe)?,
+            folder: io.state(),
+        };
+        // Every repeat starts from the same imported weights, or from random ones of its own.
+        let start = |repeat: usize| {
+            let (sizes, weights) = self.backbone.start(io, io.seed().wrapping_add(repeat as u64))?;
+            Ok(train::Backbone::new(&sizes, weights))
+        };
+        let (mut cells, mut points, mut model) = (Vec::new(), Vec::new(), None);
+        for n in &self.per_class {
+            let outcome = supervised(&task, &self.training, *n, &start, io.monitor())?;
+            cells.push(outcome.cell);
+            points.extend(outcome.curve);
+            model = Some(outcome.model);
+        }
+        let (network, _) = model.ok_or_else(|| Failure::new("`per_class` is empty"))?;
+        io::write_bytes(io, "model", &model_bytes("supervised", &self.backbone.sizes()?, network.weights(), &recipe)?)?;
+        io::write_json(io, "curve", &curve("supervised", &points))?;
+        bench.write(io, ("supervised", Role::Baseline), "supervised", cells)
+    }
+}
+
+impl Stage for LinearProbe {
+    fn kind(&self) -> &'static str {
+        "LinearProbe"
+    }
+
+    fn version(&self) -> u32 {
+        1
+    }
+
+    fn params(&self) -> Value {
+        serde_json::to_value(self).unwrap_or(Value::Null)
+    }
+
+    fn check(&self) -> Vec<Complaint> {
+        let mut complaints = io::complaints("", protocol!(self).check());
+        complaints.extend(io::complaints("augment", self.augment.check()));
+        complaints.extend(io::complaints("training", self.training.check()));
+        complaints
+    }
+
+    fn inputs(&self) -> Vec<Input> {
+        vec![
+            Input::required("images", &self.images, IMAGES),
+            Input::required("labels", &self.labels, LABELS),
+            Input::required("split", &self.split, SPLIT),
+            Input::required("model", &self.model, MODEL),
+        ]
+    }
+
+    fn outputs(&self) -> Vec<Output> {
+        vec![Output::file("results", SWEEP), Output::folder("tables", TABLES), Output::file("curve", CURVE)]
+    }
+
+    fn seeded(&self) -> bool {
+        true
+    }
+
+    fn run(&self, io: &Io) -> Result<(), Failure> {
+        on_cpu(io)?;
+        let bench = Bench::open(io, protocol!(self))?;
+        let model = ModelFile::open(&io::bytes(io, "model")?)?;
+        let how = model.about.preprocessing.clone();
+        let mut recipe = self.augment.one_crop();
+        recipe.normalise = how.normalisation;
+        let shelf = Shelf(io.library());
+        let augmented = MultiCrop::new(&bench.images, &shelf, recipe.clone(), io.seed(), PICTURE_MEMORY, io.monitor())?;
+        let plain = PlainViews::new(&bench.images, &shelf, how.side, how.filter, how.normalisation, PICTURE_MEMORY, io.monitor())?;
+        let encoder = train::Backbone::new(&model.about.sizes, model.weights);
+        let features = embed(&encoder, &bench.images, &plain, io, (0, 1))?;
+        let task = Task {
+            roster: &bench.roster,
+            protocol: &bench.protocol,
+            place: &bench.place,
+            augmented: &augmented,
+            plain: &plain,
+            seed: io.seed(),
+            of: made_from(io, &["images", "model"], &recipe)?,
+            folder: io.state(),
+        };
+        let (mut cells, mut points) = (Vec::new(), Vec::new());
+        for n in &self.per_class {
+            let outcome = linear_probe(&task, &self.training, *n, &encoder, &features, io.monitor())?;
+            cells.push(outcome.cell);
+            points.extend(outcome.curve);
+        }
+        io::write_json(io, "curve", &curve("linear layer", &points))?;
+        bench.write(io, (&model.about.what, Role::Studied), MAIN, cells)
+    }
+}
