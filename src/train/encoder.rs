@@ -1,0 +1,80 @@
+//! The backbone as supervised training, probes and feature extraction meet it: weights and the CPU kernels together.
+
+use std::sync::Mutex;
+
+use super::supervised::{Encoder, Tensor};
+use crate::diagnostic::Failure;
+use crate::model::{Batch, Network, Sizes, Tape, Weights};
+
+/// An XCiT with its weights.
+pub struct Backbone {
+    network: Network,
+    weights: Weights,
+    tape: Mutex<Tape>,
+}
+
+impl Backbone {
+    /// Joins sizes and weights.
+    pub fn new(sizes: &Sizes, weights: Weights) -> Self {
+        Self { network: Network::new(sizes, weights.layout.clone()), weights, tape: Mutex::default() }
+    }
+
+    /// Returns the weights as they are now.
+    pub fn weights(&self) -> &Weights {
+        &self.weights
+    }
+
+    fn batch(pixels: &[f32], side: usize) -> Batch<'_> {
+        Batch { pixels, n: pixels.len() / (side * side * 3).max(1), height: side, width: side }
+    }
+}
+
+impl Encoder for Backbone {
+    fn dim(&self) -> usize {
+        self.network.sizes().dim
+    }
+
+    fn tensors(&self) -> Vec<Tensor> {
+        let entries = self.weights.layout.params().iter();
+        let unit = |len: usize, shape: &[usize]| if shape.len() > 1 { len / shape[0] } else { len };
+        entries.map(|e| Tensor { range: e.range(), unit: unit(e.len(), &e.shape), decays: e.decays() }).collect()
+    }
+
+    fn parameters(&self) -> &[f32] {
+        &self.weights.params
+    }
+
+    fn parameters_mut(&mut self) -> &mut [f32] {
+        &mut self.weights.params
+    }
+
+    fn embed(&self, pictures: &[f32], side: usize, features: &mut Vec<f32>) -> Result<(), Failure> {
+        let mut tape = self.tape.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        features.extend(self.network.features(&self.weights, &Self::batch(pictures, side), &mut tape)?);
+        Ok(())
+    }
+
+    fn learn(
+        &mut self,
+        pictures: &[f32],
+        side: usize,
+        loss: &mut dyn FnMut(&[f32], &mut [f32]),
+        gradient: &mut [f32],
+    ) -> Result<(), Failure> {
+        let tape = self.tape.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let batch = Self::batch(pictures, side);
+        let features = self.network.forward(&self.weights.params, &mut self.weights.buffers, &batch, tape)?;
+        let mut d = vec![0.0; features.len()];
+        loss(&features, &mut d);
+        gradient.fill(0.0);
+        self.network.backward(&self.weights.params, &batch, tape, &d, gradient, None)
+    }
+
+    fn statistics(&self) -> Vec<f32> {
+        self.weights.buffers.clone()
+    }
+
+    fn set_statistics(&mut self, statistics: &[f32]) {
+        self.weights.buffers.copy_from_slice(statistics);
+    }
+}
