@@ -164,6 +164,10 @@ impl Stage for Supervised {
         true
     }
 
+    fn takes_all_cores(&self) -> bool {
+        true
+    }
+
     fn run(&self, io: &Io) -> Result<(), Failure> {
         on_cpu(io)?;
         let bench = Bench::open(io, protocol!(self))?;
@@ -235,6 +239,10 @@ impl Stage for LinearProbe {
     }
 
     fn seeded(&self) -> bool {
+        true
+    }
+
+    fn takes_all_cores(&self) -> bool {
         true
     }
 
