@@ -109,12 +109,12 @@ impl House {
     /// Runs `flow run` with `--events` and these further arguments.
     pub fn run(&self, further: &str) -> Said {
         let said = self.flow(&format!("run {FILE} --events events.jsonl {further}"));
-        Said { events: self.events(), ..said }
+        Said { events: self.events("events.jsonl"), ..said }
     }
 
-    /// Returns the whole lines of the events file as they are now.
-    pub fn events(&self) -> Vec<Value> {
-        let text = fs::read_to_string(self.path("events.jsonl")).unwrap_or_default();
+    /// Returns the whole lines of an events file as they are now.
+    pub fn events(&self, file: &str) -> Vec<Value> {
+        let text = fs::read_to_string(self.path(file)).unwrap_or_default();
         text.split_inclusive('\n').filter(|line| line.ends_with('\n')).map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
