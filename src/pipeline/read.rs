@@ -5,6 +5,7 @@ use super::values;
 use crate::diagnostic::{Mistake, Mistakes, Source, Span, nearest};
 use crate::engine::Places;
 use crate::graph::{Draft, Graph, NodeId, Problem, Subject, build};
+use crate::stage;
 use crate::stages::Step;
 
 /// A pipeline that was read without mistakes.
@@ -155,6 +156,18 @@ fn field_span(node: &Written, path: &str) -> Span {
     }
 }
 
+/// How to say that something lies in another place.
+fn elsewhere(node: &str, source: &stage::Source, places: &Places) -> String {
+    let set = format!("--set '{node}.{}=\"PATH\"'", source.role);
+    match source.path.as_str().starts_with("$FLOW_DATA") {
+        true => format!(
+            "put it there, name its place with {set}, or set FLOW_DATA to another folder than `{}`",
+            places.resolve("$FLOW_DATA").display()
+        ),
+        false => format!("put it there, or name its place with {set}"),
+    }
+}
+
 impl Pipeline {
     /// Returns the ids of the named nodes, all nodes where none is named.
     pub fn targets(&self, names: &[String]) -> Result<Vec<NodeId>, String> {
@@ -185,7 +198,8 @@ impl Pipeline {
                 let path = places.resolve(source.path.as_str());
                 if !path.exists() {
                     let message = format!("`{}` does not exist", path.display());
-                    mistakes.push(Mistake::new(field_span(written, &source.role), message).help(Some(source.about)));
+                    let help = format!("{}\n      {}", source.about, elsewhere(&node.name, &source, places));
+                    mistakes.push(Mistake::new(field_span(written, &source.role), message).help(Some(help)));
                 }
             }
         }
