@@ -395,3 +395,62 @@ fn two_runs_at_once_do_each_piece_of_work_once() {
     });
     assert_eq!(STARTS.load(Ordering::SeqCst), 1);
 }
+
+#[test]
+fn nodes_that_want_all_cores_take_turns_and_leave_room_for_others() {
+    static BUSY: AtomicUsize = AtomicUsize::new(0);
+    static MOST: AtomicUsize = AtomicUsize::new(0);
+    /// Two wide ones, and a narrow one that the first wide one waits for: it can only end if the narrow one runs beside it.
+    #[derive(Debug)]
+    struct Worker {
+        name: &'static str,
+        wide: bool,
+        gate: Arc<(Mutex<bool>, std::sync::Condvar)>,
+    }
+    impl Stage for Worker {
+        fn kind(&self) -> &'static str {
+            "Worker"
+        }
+        fn version(&self) -> u32 {
+            1
+        }
+        fn params(&self) -> Value {
+            json!({"name": self.name})
+        }
+        fn outputs(&self) -> Vec<Output> {
+            vec![Output::file("out", TEXT)]
+        }
+        fn takes_all_cores(&self) -> bool {
+            self.wide
+        }
+        fn run(&self, io: &Io) -> Result<(), Failure> {
+            let (open, opened) = &*self.gate;
+            if self.wide {
+                MOST.fetch_max(BUSY.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
+                let _open = opened.wait_while(open.lock().unwrap(), |open| !*open).unwrap();
+                BUSY.fetch_sub(1, Ordering::SeqCst);
+            } else {
+                *open.lock().unwrap() = true;
+                opened.notify_all();
+            }
+            fs::write(io.output("out"), self.name).unwrap();
+            Ok(())
+        }
+    }
+    let house = House::new();
+    let gate = Arc::new((Mutex::new(false), std::sync::Condvar::new()));
+    let draft = |name: &'static str, wide| Draft { name: name.into(), stage: Arc::new(Worker { name, wide, gate: gate.clone() }) };
+    let graph = build("workers", 1, vec![draft("a", true), draft("b", true), draft("c", false)], &[]).unwrap();
+    let options = Options {
+        jobs: 3,
+        forced: vec![],
+        keep_going: true,
+        device: Device::Cpu,
+        places: Places::default(),
+        interrupt: Arc::new(AtomicBool::new(false)),
+    };
+    let wanted: Vec<_> = graph.ids().collect();
+    let summary = run(&graph, &house.store, &wanted, &options, &mut |_: &Event| {}).unwrap();
+    assert_eq!((summary.status, summary.count(Status::Ran)), ("done", 3));
+    assert_eq!(MOST.load(Ordering::SeqCst), 1);
+}

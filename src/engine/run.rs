@@ -5,7 +5,7 @@
 //! | state | promise |
 //! |---|---|
 //! | `Waiting(n)` | `n` of the nodes it reads are not done |
-//! | `Ready` | all it reads are done; nobody has looked at it yet |
+//! | `Ready` | all it reads are done; nobody has looked at it yet, or it is held until all cores are free |
 //! | `Running` | a worker has it |
 //! | `Done(entry)` | its outputs are known by digest |
 //! | `Ended` | it failed or was skipped; whatever reads it is skipped |
@@ -72,6 +72,8 @@ pub fn run(
         states: BTreeMap::new(),
         ready: BTreeSet::new(),
         running: 0,
+        busy: None,
+        held: BTreeSet::new(),
         damaged: BTreeMap::new(),
         forced: options.forced.iter().copied().collect(),
         sets: BTreeMap::new(),
@@ -126,6 +128,10 @@ struct Run<'a> {
     states: BTreeMap<NodeId, State>,
     ready: BTreeSet<NodeId>,
     running: usize,
+    /// The running node that keeps all cores busy.
+    busy: Option<NodeId>,
+    /// Ready nodes that must run and want all cores too: looked at again once `busy` has ended.
+    held: BTreeSet<NodeId>,
     /// Nodes that were done but whose outputs turned out damaged when somebody wanted to read them.
     damaged: BTreeMap<NodeId, Vec<String>>,
     forced: BTreeSet<NodeId>,
@@ -144,7 +150,8 @@ impl Run<'_> {
     fn loop_until_done(&mut self, receiver: &Receiver<Message>) {
         loop {
             while self.running < self.options.jobs.max(1) && self.may_start() {
-                let Some(id) = self.ready.pop_first() else { break };
+                let Some(id) = self.ready.difference(&self.held).next().copied() else { break };
+                self.ready.remove(&id);
                 self.take_up(id);
             }
             if self.running == 0 {
@@ -192,8 +199,17 @@ impl Run<'_> {
     }
 
     fn start(&mut self, id: NodeId, key: Key, reason: Reason, looked: Looked) {
+        let takes_all_cores = self.graph.node(id).stage.takes_all_cores();
+        if takes_all_cores && self.busy.is_some() {
+            self.set_ready(id);
+            self.held.insert(id);
+            return;
+        }
         if self.remake_damaged_inputs(id) {
             return;
+        }
+        if takes_all_cores {
+            self.busy = Some(id);
         }
         self.tell(&Event::Started { node: id, reason: reason.clone() });
         let node = self.graph.node(id);
@@ -245,6 +261,7 @@ impl Run<'_> {
                     Some(state @ State::Ready) => {
                         *state = State::Waiting(1);
                         self.ready.remove(&reader);
+                        self.held.remove(&reader);
                     }
                     _ => {}
                 }
@@ -256,6 +273,10 @@ impl Run<'_> {
 
     fn finished(&mut self, id: NodeId, result: Result<(Box<Entry>, bool), Failure>, seconds: f64) {
         self.running -= 1;
+        if self.busy == Some(id) {
+            self.busy = None;
+            self.held.clear();
+        }
         let Some(State::Running { key, reason }) = self.states.insert(id, State::Ended) else { return };
         match result {
             Ok((entry, true)) => self.done(id, *entry, Status::Ran, Some(reason), seconds),

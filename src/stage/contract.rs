@@ -139,6 +139,11 @@ pub trait Stage: Send + Sync + fmt::Debug {
         false
     }
 
+    /// Whether its run keeps every core busy by itself: two such nodes never run side by side, for they would only slow each other.
+    fn takes_all_cores(&self) -> bool {
+        false
+    }
+
     /// Whether a run leaves something to look at: such an output is also laid out as plain files beside the store.
     fn shown(&self) -> bool {
         false

@@ -156,6 +156,10 @@ impl Stage for Dino {
         true
     }
 
+    fn takes_all_cores(&self) -> bool {
+        true
+    }
+
     fn run(&self, io: &Io) -> Result<(), Failure> {
         on_cpu(io)?;
         let images = io::images(io, "images")?;

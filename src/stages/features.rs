@@ -73,6 +73,10 @@ impl Stage for Features {
         self.floors.contains(&Floor::Untrained)
     }
 
+    fn takes_all_cores(&self) -> bool {
+        true
+    }
+
     fn run(&self, io: &Io) -> Result<(), Failure> {
         on_cpu(io)?;
         let images = io::images(io, "images")?;

@@ -171,6 +171,10 @@ impl Stage for Supervised {
         true
     }
 
+    fn takes_all_cores(&self) -> bool {
+        true
+    }
+
     fn run(&self, io: &Io) -> Result<(), Failure> {
         on_cpu(io)?;
         let bench = Bench::open(io, protocol!(self))?;
@@ -242,6 +246,10 @@ impl Stage for LinearProbe {
     }
 
     fn seeded(&self) -> bool {
+        true
+    }
+
+    fn takes_all_cores(&self) -> bool {
         true
     }
 

@@ -91,6 +91,10 @@ impl Stage for Sweep {
         true
     }
 
+    fn takes_all_cores(&self) -> bool {
+        true
+    }
+
     fn run(&self, io: &Io) -> Result<(), Failure> {
         let set = FeatureSet::from_bytes(&io::bytes(io, "features")?)?;
         let (labels, train, test) = people(&io::labels(io, "labels")?, &io::split(io, "split")?);

@@ -42,6 +42,10 @@ impl Stage for Transform {
         vec![Output::file("features", FEATURES), Output::file("fitted", TRANSFORM)]
     }
 
+    fn takes_all_cores(&self) -> bool {
+        true
+    }
+
     fn run(&self, io: &Io) -> Result<(), Failure> {
         let set = FeatureSet::from_bytes(&io::bytes(io, "features")?)?;
         let ids: Vec<String> = io::images(io, "fit_on")?.rows().iter().map(|row| row.id.to_string()).collect();
