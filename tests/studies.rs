@@ -47,7 +47,7 @@ fn the_bone_marrow_study_says_all_that_is_missing_and_where_to_get_it() {
    |
 17 |         "images": Ingest(BoneMarrow(root: "$FLOW_DATA/BM_cytomorphology_data")),
    |                                            ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-help: the bone marrow set of Matek et al. 2021: get `Bone-Marrow-Cytomorphology_MLL_Helmholtz_Fraunhofer` (6.8 GB) from The Cancer Imaging Archive, https://doi.org/10.7937/TCIA.AXH3-T579; `root` is its folder `BM_cytomorphology_data`, which holds `ART`, `BAS` and so on
+help: expected there: the bone marrow set of Matek et al. 2021: get `Bone-Marrow-Cytomorphology_MLL_Helmholtz_Fraunhofer` (6.8 GB) from The Cancer Imaging Archive, https://doi.org/10.7937/TCIA.AXH3-T579; `root` is its folder `BM_cytomorphology_data`, which holds `ART`, `BAS` and so on
       put it there, name its place with --set 'images.root="PATH"', or set FLOW_DATA to another folder than `data`
 
 error: `data/weights/xcit_small_12_p8_224_dist.safetensors` does not exist
@@ -55,7 +55,7 @@ error: `data/weights/xcit_small_12_p8_224_dist.safetensors` does not exist
    |
 22 |             checkpoint: "$FLOW_DATA/weights/xcit_small_12_p8_224_dist.safetensors",
    |                          ^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^^
-help: the weights of this backbone as safetensors; Python with timm makes the file: python -c "import timm, safetensors.torch as st; st.save_file(timm.create_model('xcit_small_12_p8_224.fb_dist_in1k', pretrained=True).state_dict(), 'xcit_small_12_p8_224_dist.safetensors')"
+help: expected there: the weights of this backbone as safetensors; Python with timm makes the file: python -c "import timm, safetensors.torch as st; st.save_file(timm.create_model('xcit_small_12_p8_224.fb_dist_in1k', pretrained=True).state_dict(), 'xcit_small_12_p8_224_dist.safetensors')"
       put it there, name its place with --set 'imagenet.checkpoint="PATH"', or set FLOW_DATA to another folder than `data`
 
 error: 2 mistakes in `pipelines/bm.ron`

@@ -216,7 +216,7 @@ impl Protocol {
         if let Evaluate::Validation(Validation { share }) = self.evaluate
             && !(share > 0.0 && share < 1.0)
         {
-            mistakes.push(("share", format!("must lie between 0 and 1, got {share}")));
+            mistakes.push(("evaluate.share", format!("must lie between 0 and 1, got {share}")));
         }
         mistakes
     }

@@ -10,7 +10,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 
 use super::nodes::{Edge, Graph, Node, NodeId};
 use crate::diagnostic::nearest;
-use crate::stage::{Input, Output, Presence, Stage};
+use crate::stage::{Input, Output, Presence, Source, Stage};
 
 /// A node before its names are resolved.
 pub struct Draft {
@@ -47,7 +47,9 @@ pub fn build(name: &str, seed: u64, drafts: Vec<Draft>, unreadable: &[String]) -
 
     let mut wires: Vec<Vec<(String, usize, &'static str)>> = Vec::new();
     for draft in &drafts {
-        for complaint in draft.stage.check() {
+        // A path that is not given is told below, with what should lie there.
+        let untold: Vec<Source> = draft.stage.sources().into_iter().filter(|s| s.path.is_empty()).collect();
+        for complaint in draft.stage.check().into_iter().filter(|c| untold.iter().all(|s| s.role != c.field)) {
             problems.push(Problem {
                 node: draft.name.clone(),
                 message: format!("`{}` {}", complaint.field, complaint.message),
@@ -63,9 +65,7 @@ pub fn build(name: &str, seed: u64, drafts: Vec<Draft>, unreadable: &[String]) -
                 Err(problem) => problems.push(*problem),
             }
         }
-        for source in draft.stage.sources().iter().filter(|s| s.path.is_empty()) {
-            problems.push(missing(draft, &source.role, &source.about));
-        }
+        problems.extend(untold.iter().map(|source| missing(draft, &source.role, &source.about)));
         wires.push(found);
     }
 
@@ -96,11 +96,20 @@ pub fn build(name: &str, seed: u64, drafts: Vec<Draft>, unreadable: &[String]) -
 }
 
 fn missing(draft: &Draft, role: &str, about: &str) -> Problem {
+    let parameter = role.rsplit('.').next().unwrap_or(role);
     Problem {
         node: draft.name.clone(),
-        subject: Subject::Node,
-        message: format!("`{}` does not say its `{role}`: a `{}` needs one", draft.name, draft.stage.kind()),
-        help: Some(format!("add `{role}: \"..\"`: {about}")),
+        subject: Subject::Field(role.to_string()),
+        message: format!("`{}` does not say its `{role}`, which `{}` needs", draft.name, draft.stage.kind()),
+        help: Some(format!("write `{parameter}: \"..\"`: {about}")),
+    }
+}
+
+/// Returns "did you mean `split`?", or the names of the other nodes.
+fn known(name: &str, names: &[&str]) -> String {
+    match nearest(name, names.iter().copied()) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("the other nodes: `{}`", names.join("`, `")),
     }
 }
 
@@ -133,7 +142,8 @@ impl Resolver<'_> {
             return Ok(from.and_then(|from| self.outputs[from].iter().find(|o| o.kind == input.kind).map(|o| (from, o.name))));
         }
         let Some(&from) = self.by_name.get(node) else {
-            let help = nearest(node, self.drafts.iter().map(|d| d.name.as_str())).map(|n| format!("did you mean `{n}`?"));
+            let names: Vec<&str> = self.drafts.iter().map(|d| d.name.as_str()).filter(|name| *name != draft.name).collect();
+            let help = (!names.is_empty()).then(|| known(node, &names));
             return Err(problem(format!("`{}` reads `{node}`, but no node has that name", draft.name), help));
         };
         let outputs = &self.outputs[from];
@@ -143,11 +153,15 @@ impl Resolver<'_> {
                 [output] => Ok(Some((from, output.name))),
                 [] => Err(problem(
                     format!("`{}` needs {} for its `{}`, but `{node}` provides {}", draft.name, input.kind, input.role, list(outputs)),
-                    self.provider(input),
+                    self.provider(draft, input),
                 )),
-                [first, ..] => Err(problem(
+                [.., last] => Err(problem(
                     format!("`{}` needs {} for its `{}`, and `{node}` provides several", draft.name, input.kind, input.role),
-                    Some(format!("say which, for example `{node}.{}`", first.name)),
+                    Some(format!(
+                        "say which: {} or `{node}.{}`",
+                        fitting[..fitting.len() - 1].iter().map(|o| format!("`{node}.{}`", o.name)).collect::<Vec<_>>().join(", "),
+                        last.name
+                    )),
                 )),
             };
         };
@@ -158,17 +172,19 @@ impl Resolver<'_> {
         if output.kind != input.kind {
             return Err(problem(
                 format!("`{}` needs {} for its `{}`, but `{text}` is {}", draft.name, input.kind, input.role, output.kind),
-                self.provider(input),
+                self.provider(draft, input),
             ));
         }
         Ok(Some((from, output.name)))
     }
 
     /// Names an output that would fit.
-    fn provider(&self, input: &Input) -> Option<String> {
-        self.drafts.iter().zip(self.outputs).find_map(|(draft, outputs)| {
+    fn provider(&self, reader: &Draft, input: &Input) -> Option<String> {
+        let mut others = self.drafts.iter().zip(self.outputs).filter(|(draft, _)| draft.name != reader.name);
+        let fits = others.find_map(|(draft, outputs)| {
             outputs.iter().find(|o| o.kind == input.kind).map(|o| format!("`{}.{}` would fit", draft.name, o.name))
-        })
+        });
+        fits.or_else(|| self.unreadable.is_empty().then(|| format!("no node here provides {}", input.kind)))
     }
 }
 
@@ -206,7 +222,10 @@ fn cycles(graph: &DiGraph<usize, ()>, drafts: &[Draft], wires: &[Vec<(String, us
         problems.push(Problem {
             node: names[0].to_string(),
             subject: Subject::Node,
-            message: format!("these nodes wait for one another: {}", names.join(" -> ")),
+            message: match members.len() {
+                1 => format!("`{}` waits for itself: {}", names[0], names.join(" -> ")),
+                _ => format!("these nodes wait for one another: {}", names.join(" -> ")),
+            },
             help: Some("a node can only read what is made before it; cut one of these wires".to_string()),
         });
     }

@@ -4,7 +4,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnostic::Failure;
+use crate::diagnostic::{Failure, nearest};
 
 crate::params! {
     /// An XCiT: a published variant by name, or free sizes.
@@ -64,10 +64,7 @@ impl Xcit {
     pub fn sizes(&self) -> Result<Sizes, (&'static str, String)> {
         let known = match &self.variant {
             None => None,
-            Some(name) => Some(variant(name).ok_or_else(|| {
-                let names: Vec<&str> = VARIANTS.iter().map(|v| v.0).collect();
-                ("variant", format!("must be one of {} with `_p4`, `_p8` or `_p16`, got `{name}`", names.join(", ")))
-            })?),
+            Some(name) => Some(variant(name).ok_or_else(|| ("variant", no_variant(name)))?),
         };
         let missing = |field: &'static str| (field, "must be given where no variant is named".to_string());
         let need = |own: Option<usize>, known: Option<usize>, field| own.or(known).ok_or_else(|| missing(field));
@@ -97,6 +94,18 @@ fn variant(name: &str) -> Option<Sizes> {
     let patch = patch.parse().ok().filter(|p| [4, 8, 16].contains(p))?;
     let &(_, dim, depth, heads, eta, tokens_norm) = VARIANTS.iter().find(|v| v.0 == size)?;
     Some(Sizes { dim, depth, heads, patch, eta, tokens_norm, cls_depth: 2 })
+}
+
+/// Says that no variant has this name, and which one may have been meant.
+fn no_variant(name: &str) -> String {
+    let published: Vec<String> = VARIANTS.iter().flat_map(|v| [4, 8, 16].map(|patch| format!("{}_p{patch}", v.0))).collect();
+    match nearest(name.strip_prefix("xcit_").unwrap_or(name), published.iter().map(String::as_str)) {
+        Some(meant) => format!("must be a published variant, got `{name}`: did you mean `{meant}`?"),
+        None => {
+            let names: Vec<&str> = VARIANTS.iter().map(|v| v.0).collect();
+            format!("must be one of {} with `_p4`, `_p8` or `_p16`, got `{name}`", names.join(", "))
+        }
+    }
 }
 
 impl Sizes {

@@ -21,10 +21,11 @@ impl std::str::FromStr for Setting {
         }
         if let Err(mistake) = outline(value) {
             let found = mistake.message;
-            return Err(format!(
-                "`{value}` is not a value: {found}\nhelp: texts need quotes that the shell leaves: --set '{}=\"..\"'",
-                path.join(".")
-            ));
+            let help = match value.contains(['(', '[', '{', '"']) {
+                true => String::new(),
+                false => format!("\nhelp: texts need quotes that the shell leaves: --set '{}=\"{value}\"'", path.join(".")),
+            };
+            return Err(format!("`{value}` is not a value: {found}{help}"));
         }
         Ok(Self { path, value: value.trim().to_string() })
     }
@@ -74,10 +75,11 @@ fn apply_one(source: &Source, setting: &Setting) -> Result<String, String> {
         _ => return Err(format!("--set {said}: `{}` has no parameter of that name", full[..depth].join("."))),
     };
     if depth + 1 != full.len() {
+        let inner = full[depth + 1..].iter().rev().fold(setting.value.clone(), |inner, name| format!("({name}: {inner})"));
+        let outer = full[1..=depth].join(".");
         return Err(format!(
-            "--set {said}: `{}` is not written in the pipeline\nhelp: set `{}` as a whole",
-            full[depth],
-            full[1..=depth].join(".")
+            "--set {said}: `{}` is not written in the pipeline\nhelp: set `{outer}` as a whole: --set '{outer}={inner}'",
+            full[depth]
         ));
     }
     let mut text = source.text.clone();
@@ -118,7 +120,10 @@ mod tests {
     fn a_setting_that_leads_nowhere_says_so() {
         assert_eq!(set("swep.n=5").unwrap_err(), "--set swep.n: no node is called `swep`\nhelp: did you mean `sweep`?");
         assert_eq!(set("sweep.n").unwrap_err(), "expected `NODE.PARAMETER=VALUE`, found `sweep.n`");
-        assert!(set("sweep.a.b=1").unwrap_err().contains("set `sweep.a` as a whole"));
-        assert!(set("sweep.n=(1").unwrap_err().starts_with("`(1` is not a value"));
+        assert!(set("sweep.a.b.c=1").unwrap_err().ends_with("set `sweep.a` as a whole: --set 'sweep.a=(b: (c: 1))'"));
+        assert_eq!(set("sweep.n=(1").unwrap_err(), "`(1` is not a value: expected `,` or `)`, found the end of the text");
+        assert!(
+            set("sweep.n=../data").unwrap_err().ends_with("help: texts need quotes that the shell leaves: --set 'sweep.n=\"../data\"'")
+        );
     }
 }

@@ -112,11 +112,15 @@ pub struct Part<'a> {
 
 /// Finds the shape of a whole text.
 pub fn outline(text: &str) -> Result<Value, Mistake> {
-    let mut reader = Reader { text, at: 0 };
+    let mut reader = Reader { text, at: 0, open: Vec::new() };
     reader.skip_blank()?;
     while reader.rest().starts_with("#!") {
         reader.at += reader.rest().find(']').map_or(reader.rest().len(), |i| i + 1);
         reader.skip_blank()?;
+    }
+    if reader.rest().is_empty() {
+        let help = "a pipeline is written `Pipeline(name: \"..\", nodes: { \"images\": Ingest(..) })`";
+        return Err(Mistake::new(Span { start: reader.at, end: reader.at }, "the text is empty").help(Some(help)));
     }
     let value = reader.value(0)?;
     reader.skip_blank()?;
@@ -129,6 +133,8 @@ pub fn outline(text: &str) -> Result<Value, Mistake> {
 struct Reader<'a> {
     text: &'a str,
     at: usize,
+    /// The places of the brackets that are not closed yet.
+    open: Vec<usize>,
 }
 
 impl Reader<'_> {
@@ -143,7 +149,20 @@ impl Reader<'_> {
     fn unexpected(&self, expected: &str) -> Mistake {
         let length = self.peek().map_or(0, char::len_utf8);
         let found = self.peek().map_or("the end of the text".to_string(), |c| format!("`{c}`"));
-        Mistake::new(Span { start: self.at, end: self.at + length }, format!("expected {expected}, found {found}"))
+        let mistake = Mistake::new(Span { start: self.at, end: self.at + length }, format!("expected {expected}, found {found}"));
+        mistake.help(match self.peek() {
+            Some('=') => Some("parameters are written `name: value`".to_string()),
+            // What cannot stand here may well stand one bracket further out.
+            None | Some(':' | ')' | ']' | '}') => self.still_open(),
+            _ => None,
+        })
+    }
+
+    /// Says which bracket waits for its end, if it stands in an earlier line.
+    fn still_open(&self) -> Option<String> {
+        let open = *self.open.last()?;
+        let line = self.text[..open].matches('\n').count() + 1;
+        self.text[open..self.at].contains('\n').then(|| format!("the `{}` in line {line} is still open", &self.text[open..=open]))
     }
 
     fn skip_blank(&mut self) -> Result<(), Mistake> {
@@ -266,21 +285,25 @@ impl Reader<'_> {
 
     /// Reads items up to `close`, commas between them.
     fn items(&mut self, close: char, depth: usize) -> Result<Vec<Value>, Mistake> {
+        self.open.push(self.at - 1);
         let mut items = Vec::new();
         while !self.closes(close)? {
-            items.push(self.value(depth + 1)?);
-            self.separator(close)?;
+            let value = self.value(depth + 1)?;
+            self.separator(close, &value)?;
+            items.push(value);
         }
         Ok(items)
     }
 
     fn pairs(&mut self, depth: usize) -> Result<Vec<(Value, Value)>, Mistake> {
+        self.open.push(self.at - 1);
         let mut pairs = Vec::new();
         while !self.closes('}')? {
             let key = self.value(depth + 1)?;
             self.colon()?;
-            pairs.push((key, self.value(depth + 1)?));
-            self.separator('}')?;
+            let value = self.value(depth + 1)?;
+            self.separator('}', &value)?;
+            pairs.push((key, value));
         }
         Ok(pairs)
     }
@@ -291,13 +314,14 @@ impl Reader<'_> {
         if !self.starts_with_field()? {
             return Ok(Shape::Tuple { name, open, items: self.items(')', depth)? });
         }
+        self.open.push(open - 1);
         let mut fields = Vec::new();
         while !self.closes(')')? {
             let Some(name_span) = self.word() else { return Err(self.unexpected("a parameter's name or `)`")) };
             self.colon()?;
             let value = self.value(depth + 1)?;
+            self.separator(')', &value)?;
             fields.push(Field { name: self.text[name_span.start..name_span.end].to_string(), name_span, value });
-            self.separator(')')?;
         }
         Ok(Shape::Struct { name, open, fields })
     }
@@ -319,6 +343,7 @@ impl Reader<'_> {
         let closes = self.peek() == Some(close);
         if closes {
             self.at += 1;
+            self.open.pop();
         }
         Ok(closes)
     }
@@ -332,14 +357,27 @@ impl Reader<'_> {
         self.skip_blank()
     }
 
-    fn separator(&mut self, close: char) -> Result<(), Mistake> {
+    fn separator(&mut self, close: char, after: &Value) -> Result<(), Mistake> {
         self.skip_blank()?;
         match self.peek() {
             Some(',') => self.at += 1,
             Some(c) if c == close => {}
-            _ => return Err(self.unexpected(&format!("`,` or `{close}`"))),
+            found => return Err(self.no_separator(close, after.span, found)),
         }
         Ok(())
+    }
+
+    /// Points at where the comma or the quote was forgotten, which may be lines before the place where reading stopped.
+    fn no_separator(&self, close: char, after: Span, found: Option<char>) -> Mistake {
+        let lines = |from: usize, to: usize| self.text[from..to].contains('\n');
+        let starts_a_value = |c: char| c.is_alphanumeric() || "\"[({'".contains(c);
+        if self.text[after.start..].starts_with('"') && lines(after.start, after.end) {
+            return Mistake::new(after, "this text goes over several lines").help(Some("is its closing quote missing?"));
+        }
+        if found.is_some_and(starts_a_value) && lines(after.end, self.at) {
+            return Mistake::new(Span { start: after.end, end: after.end }, format!("expected `,` or `{close}` here"));
+        }
+        self.unexpected(&format!("`,` or `{close}`"))
     }
 }
 
@@ -367,10 +405,19 @@ mod tests {
             ("P(a: )", "expected a value, found `)`"),
             ("P(a: \"x)", "this text is never closed"),
             ("P(a: 1) x", "expected the end of the text, found `x`"),
+            ("P(a: 1\n b: 2)", "expected `,` or `)` here"),
+            ("P(a: \"1,\n b: \"2\")", "this text goes over several lines"),
+            (" // P()", "the text is empty"),
             ("/* P()", "this comment is never closed"),
             ("{ \"a\" 1 }", "expected `:`, found `1`"),
         ] {
             assert_eq!(outline(text).unwrap_err().message, said);
         }
+    }
+
+    #[test]
+    fn an_open_bracket_of_an_earlier_line_is_named() {
+        assert_eq!(outline("P(a: [1, Q(2),\nb: 3)").unwrap_err().help.unwrap(), "the `[` in line 1 is still open");
+        assert_eq!(outline("P(\na: (1),\n").unwrap_err().help.unwrap(), "the `(` in line 1 is still open");
     }
 }

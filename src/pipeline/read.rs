@@ -42,63 +42,77 @@ fn read_into(source: &Source, mistakes: &mut Vec<Mistake>) -> Option<(Graph, Vec
         return None;
     };
     doubles(&whole, source, mistakes);
+    let mut meant = Vec::new();
     for field in fields.iter().filter(|f| !FIELDS.contains(&f.name.as_str())) {
-        let help =
-            nearest(&field.name, FIELDS).map_or("known here: `name`, `seed`, `nodes`".to_string(), |n| format!("did you mean `{n}`?"));
+        let near = nearest(&field.name, FIELDS);
+        meant.extend(near);
+        let help = near.map_or("known here: `name`, `seed`, `nodes`".to_string(), |n| format!("did you mean `{n}`?"));
         mistakes.push(Mistake::new(field.name_span, format!("a pipeline has no field `{}`", field.name)).help(Some(help)));
     }
     let scalar = |name: &str| fields.iter().find(|f| f.name == name);
     let name: String = scalar("name").and_then(|f| value_of(source, f, mistakes)).unwrap_or_default();
     let seed: u64 = scalar("seed").and_then(|f| value_of(source, f, mistakes)).unwrap_or(1);
-    if scalar("name").is_none() {
+    if scalar("name").is_none() && !meant.contains(&"name") {
         let help = Some("add `name: \"..\"`: its history is kept under this name");
         mistakes.push(Mistake::new(head(&whole), "the pipeline has no `name`").help(help));
     }
     let Some(nodes) = scalar("nodes") else {
-        mistakes.push(Mistake::new(head(&whole), "the pipeline has no `nodes`"));
+        if !meant.contains(&"nodes") {
+            let help = Some("add `nodes: { \"images\": Ingest(..) }`: what is made from what");
+            mistakes.push(Mistake::new(head(&whole), "the pipeline has no `nodes`").help(help));
+        }
         return None;
     };
     let Shape::Map(pairs) = &nodes.value.shape else {
         mistakes.push(Mistake::new(nodes.value.span, "expected a map `{ \"name\": Kind(..), .. }`"));
         return None;
     };
-    let mut written = Vec::new();
+    let (mut written, mut unreadable) = (Vec::new(), Vec::new());
     for (key, value) in pairs {
         match &key.shape {
-            Shape::Text(name) if name.is_empty() || name.contains(['.', '/']) => {
-                mistakes.push(Mistake::new(key.span, format!("`{name}` cannot name a node: expected letters without `.` and `/`")));
+            Shape::Text(name) if name.is_empty() => mistakes.push(Mistake::new(key.span, "a node needs a name")),
+            Shape::Text(name) if name.contains(['.', '/']) => {
+                let message = format!("`{name}` cannot name a node: expected letters without `.` and `/`");
+                mistakes.push(Mistake::new(key.span, message).help(Some("after a dot stands the name of an output: `split.train`")));
+                unreadable.extend(name.split('.').next().map(str::to_string));
             }
             Shape::Text(name) => {
                 let name_span = Span { start: key.span.start + 1, end: key.span.end - 1 };
                 written.push(Written { name: name.clone(), name_span, value: value.clone() });
             }
-            _ => mistakes.push(Mistake::new(key.span, "expected a node's name in quotes")),
+            _ => {
+                mistakes.push(Mistake::new(key.span, "expected a node's name in quotes"));
+                unreadable.push(source.text[key.span.start..key.span.end].to_string());
+            }
         }
     }
-    let (mut drafts, mut unreadable) = (Vec::new(), Vec::new());
+    let (mut drafts, mut left_out) = (Vec::new(), Vec::new());
     for node in &written {
         if drafts.iter().any(|d: &Draft| d.name == node.name) {
             continue; // Said already, by `doubles`.
         }
-        match values::read::<Step>(source, &node.value) {
-            Ok(step) => drafts.push(Draft { name: node.name.clone(), stage: step.stage() }),
-            Err(found) => {
-                mistakes.extend(found);
-                unreadable.push(node.name.clone());
-            }
+        let reading = values::read::<Step>(source, &node.value);
+        mistakes.extend(reading.mistakes);
+        left_out.extend(reading.left_out);
+        match reading.value {
+            Some(step) => drafts.push(Draft { name: node.name.clone(), stage: step.stage() }),
+            None => unreadable.push(node.name.clone()),
         }
     }
     match build(&name, seed, drafts, &unreadable) {
         Ok(graph) => Some((graph, written)),
         Err(problems) => {
-            mistakes.extend(problems.into_iter().map(|p| place(&written, p)));
+            mistakes.extend(problems.into_iter().filter(|p| !follows(&written, p, &left_out)).map(|p| place(&written, p)));
             None
         }
     }
 }
 
 fn value_of<T: serde::de::DeserializeOwned>(source: &Source, field: &Field, mistakes: &mut Vec<Mistake>) -> Option<T> {
-    values::read(source, &field.value).map_err(|found| mistakes.extend(found)).ok()
+    let reading = values::read(source, &field.value);
+    let named = |m: Mistake| Mistake { message: format!("`{}`: {}", field.name, m.message), ..m };
+    mistakes.extend(reading.mistakes.into_iter().map(named));
+    reading.value
 }
 
 /// Where a message about a whole value points: its name, or its first letter.
@@ -133,6 +147,17 @@ fn doubles(value: &Value, source: &Source, mistakes: &mut Vec<Mistake>) {
         Shape::List(items) | Shape::Tuple { items, .. } => items.iter().for_each(|v| doubles(v, source, mistakes)),
         Shape::Text(_) | Shape::Atom => {}
     }
+}
+
+/// Whether a problem may come of parts that could not be read, which were said already: it concerns them, or the lack of something.
+fn follows(written: &[Written], problem: &Problem, left_out: &[Span]) -> bool {
+    let Some(node) = written.iter().find(|w| w.name == problem.node) else { return false };
+    let Subject::Field(path) = &problem.subject else { return false };
+    let region = match node.value.follow(&path.split('.').collect::<Vec<_>>()) {
+        (_, 0) => node.value.span,
+        (value, _) => value.span,
+    };
+    left_out.iter().any(|part| part.start < region.end && region.start < part.end)
 }
 
 /// Finds the place of a problem in the text.
@@ -194,12 +219,14 @@ impl Pipeline {
         for id in self.graph.closure(ids) {
             let node = self.graph.node(id);
             let Some(written) = self.nodes.iter().find(|w| w.name == node.name) else { continue };
+            let before = mistakes.len();
             for source in node.stage.sources() {
                 let path = places.resolve(source.path.as_str());
-                if !path.exists() {
-                    let message = format!("`{}` does not exist", path.display());
-                    let help = format!("{}\n      {}", source.about, elsewhere(&node.name, &source, places));
-                    mistakes.push(Mistake::new(field_span(written, &source.role), message).help(Some(help)));
+                let span = field_span(written, &source.role);
+                // What is not written follows from what is: a table's folder from the table.
+                if !path.exists() && (span != written.name_span || mistakes.len() == before) {
+                    let help = format!("expected there: {}\n      {}", source.about, elsewhere(&node.name, &source, places));
+                    mistakes.push(Mistake::new(span, format!("`{}` does not exist", path.display())).help(Some(help)));
                 }
             }
         }

@@ -10,34 +10,40 @@ use serde::de::DeserializeOwned;
 use super::outline::{Part, Shape, Value};
 use crate::diagnostic::{Mistake, Source, Span, nearest};
 
+/// What could be read of a value.
+pub struct Reading<T> {
+    /// Nothing where the mistakes leave nothing to read.
+    pub value: Option<T>,
+    pub mistakes: Vec<Mistake>,
+    /// The parts that were taken out to read the rest: they have their defaults in `value`.
+    pub left_out: Vec<Span>,
+}
+
 /// Reads the value at `value` in `source`.
-pub fn read<T: DeserializeOwned>(source: &Source, value: &Value) -> Result<T, Vec<Mistake>> {
+pub fn read<T: DeserializeOwned>(source: &Source, value: &Value) -> Reading<T> {
     let options = ron::Options::default()
         .with_default_extension(Extensions::IMPLICIT_SOME | Extensions::UNWRAP_NEWTYPES | Extensions::UNWRAP_VARIANT_NEWTYPES);
     let mut letters: Vec<char> = source.text[value.span.start..value.span.end].chars().collect();
-    let mut mistakes = Vec::new();
-    let mut blanked: Vec<Span> = Vec::new();
+    let (mut mistakes, mut left_out): (Vec<Mistake>, Vec<Span>) = (Vec::new(), Vec::new());
     loop {
         let text: String = letters.iter().collect();
         let error = match options.from_str::<T>(&text) {
-            Ok(read) if mistakes.is_empty() => return Ok(read),
-            Ok(_) => return Err(mistakes),
+            Ok(read) => return Reading { value: Some(read), mistakes, left_out },
             Err(error) => error,
         };
         // Blanking keeps the number of letters, so letter positions mean the same in both texts.
         let (line, column) = (error.span.start.line, error.span.start.col);
         let position = value.span.start + letter_to_byte(&source.text[value.span.start..], letter(&text, line, column));
-        let (mistake, part) = explain(source, value, &error, position, &blanked);
-        let follows_from_another = blanked.iter().any(|b| mistake.span.start <= b.start && b.end <= mistake.span.end);
-        if !follows_from_another || mistakes.is_empty() {
-            mistakes.push(mistake);
-        }
+        let (mistake, part) = explain(source, value, &error, position, &left_out);
+        // A mistake around what was taken out, or with nothing left to blame, is one that taking it out has made.
+        let follows = |m: &Mistake| left_out.iter().any(|b| part.is_none() || (m.span.start <= b.start && b.end <= m.span.end));
+        mistakes.extend(mistake.filter(|m| !follows(m)));
         match part {
-            Some(part) if !blanked.contains(&part) => {
+            Some(part) if !left_out.contains(&part) => {
                 blank(&mut letters, source, value.span.start, part);
-                blanked.push(part);
+                left_out.push(part);
             }
-            _ => return Err(mistakes),
+            _ => return Reading { value: None, mistakes, left_out },
         }
     }
 }
@@ -64,7 +70,7 @@ fn blank(letters: &mut [char], source: &Source, offset: usize, part: Span) {
 }
 
 /// Says what is wrong in the words of the house, and which part to take out to go on.
-fn explain(source: &Source, value: &Value, error: &SpannedError, position: usize, blanked: &[Span]) -> (Mistake, Option<Span>) {
+fn explain(source: &Source, value: &Value, error: &SpannedError, position: usize, blanked: &[Span]) -> (Option<Mistake>, Option<Span>) {
     use ron::Error as E;
     let mut parts: Vec<Part<'_>> = Vec::new();
     value.each_part(&mut |part| parts.push(part));
@@ -81,26 +87,37 @@ fn explain(source: &Source, value: &Value, error: &SpannedError, position: usize
             let part = parts.iter().filter(named).min_by_key(|p| distance(p.span));
             let span = part.and_then(|p| p.name).map_or(value.span, |(_, span)| span);
             let owner = outer.as_deref().map_or("this".to_string(), |o| format!("`{o}`"));
-            (Mistake::new(span, format!("{owner} has no parameter `{found}`")).help(suggestion(found, expected)), part.map(|p| p.span))
+            let mistake = Mistake::new(span, format!("{owner} has no parameter `{found}`")).help(suggestion(found, expected));
+            (Some(mistake), part.map(|p| p.span))
         }
         E::NoSuchEnumVariant { expected, found, .. } => {
             let is_it = |v: &Value| v.name_span().is_some_and(|span| text(span) == found);
             if is_it(value) {
                 let span = value.name_span().unwrap_or(value.span);
-                return (Mistake::new(span, format!("`{found}` is not a node kind")).help(suggestion(found, expected)), None);
+                return (Some(Mistake::new(span, format!("`{found}` is not a node kind")).help(suggestion(found, expected))), None);
             }
             let part = parts.iter().filter(|p| is_it(p.value)).min_by_key(|p| distance(p.span));
             let span = part.and_then(|p| p.value.name_span()).unwrap_or(value.span);
-            (Mistake::new(span, format!("`{found}` is not known here")).help(suggestion(found, expected)), part.map(|p| p.span))
+            let mistake = Mistake::new(span, format!("`{found}` is not known here")).help(suggestion(found, expected));
+            (Some(mistake), part.map(|p| p.span))
+        }
+        // Whoever reads the whole text says it, for map keys too; the one nearest is the one too many.
+        E::DuplicateStructField { field, .. } => {
+            let named = parts.iter().filter(|p| p.name.is_some_and(|(name, _)| name == *field));
+            (None, named.min_by_key(|p| distance(p.span)).map(|p| p.span))
         }
         code => {
-            let span = blamed.map_or(value.name_span().unwrap_or(value.span), |p| p.value.span);
+            let found = blamed.map_or(value, |p| p.value);
+            let span = if blamed.is_some() { found.span } else { value.name_span().unwrap_or(value.span) };
             let name = blamed.and_then(|p| p.name).map(|(name, _)| format!("`{name}`: ")).unwrap_or_default();
-            let shown = match &blamed.map(|p| &p.value.shape) {
-                Some(Shape::Text(_) | Shape::Atom) => format!(", found `{}`", text(span)),
-                _ => String::new(),
+            let shown = match &found.shape {
+                Shape::Text(_) | Shape::Atom => text(span),
+                _ => "",
             };
-            (Mistake::new(span, format!("{name}{}", plain(code, &shown))), blamed.map(|p| p.span))
+            let in_parentheses = blamed.is_some_and(|p| source.text[..p.span.start].trim_end().ends_with('('));
+            let (expected, help) = plain(code, shown, in_parentheses);
+            let found = if shown.is_empty() { String::new() } else { format!(", found `{shown}`") };
+            (Some(Mistake::new(span, format!("{name}{expected}{found}")).help(help)), blamed.map(|p| p.span))
         }
     }
 }
@@ -113,22 +130,32 @@ fn suggestion(found: &str, expected: &[&str]) -> Option<String> {
     }
 }
 
-/// What was expected, without `ron`'s own vocabulary.
-fn plain(code: &ron::Error, shown: &str) -> String {
+/// What was expected instead of `shown`, without `ron`'s own vocabulary, and the way out.
+fn plain(code: &ron::Error, shown: &str, in_parentheses: bool) -> (String, Option<String>) {
     use ron::Error as E;
-    match code {
-        E::ExpectedInteger | E::InvalidIntegerDigit { .. } => format!("expected a whole number{shown}"),
-        E::IntegerOutOfBounds => format!("expected a number that fits{shown}"),
-        E::ExpectedFloat | E::FloatUnderscore => format!("expected a number{shown}"),
-        E::ExpectedString | E::ExpectedStringEnd => format!("expected a text in quotes{shown}"),
-        E::ExpectedBoolean => format!("expected `true` or `false`{shown}"),
-        E::ExpectedArray => format!("expected a list `[..]`{shown}"),
-        E::ExpectedMap => format!("expected a map `{{..}}`{shown}"),
-        E::ExpectedIdentifier => format!("expected a name{shown}"),
-        E::InvalidValueForType { expected, found } => format!("expected {expected}, found {found}"),
-        E::ExpectedStructLike | E::ExpectedNamedStructLike(_) | E::ExpectedStructLikeEnd => {
-            format!("expected parameters in parentheses{shown}")
+    let is_word = shown.starts_with(char::is_alphabetic);
+    let expected = match code {
+        E::IntegerOutOfBounds if shown.starts_with('-') => "expected a number that is not negative",
+        E::IntegerOutOfBounds => "expected a smaller number",
+        // A number was read as far as its point.
+        E::ExpectedInteger | E::InvalidIntegerDigit { .. } | E::ExpectedComma => "expected a whole number",
+        E::ExpectedFloat | E::FloatUnderscore => "expected a number",
+        E::ExpectedString | E::ExpectedStringEnd => "expected a text in quotes",
+        E::ExpectedBoolean => "expected `true` or `false`",
+        E::ExpectedArray => "expected a list `[..]`",
+        E::ExpectedMap => "expected a map `{..}`",
+        E::ExpectedIdentifier | E::InvalidIdentifier(_) | E::SuggestRawIdentifier(_) if in_parentheses => "expected `parameter: value`",
+        E::ExpectedStructLikeEnd => "expected no further value",
+        E::ExpectedIdentifier if shown.starts_with('"') => "expected a name without quotes",
+        E::ExpectedIdentifier | E::InvalidIdentifier(_) | E::SuggestRawIdentifier(_) => "expected a name",
+        E::ExpectedStructLike | E::ExpectedNamedStructLike(_) => {
+            return ("expected parentheses `(..)`".into(), is_word.then(|| format!("write `{shown}(..)`")));
         }
-        other => other.to_string(),
-    }
+        E::InvalidValueForType { expected, .. } => return (format!("expected {expected}"), None),
+        E::ExpectedDifferentLength { expected, .. } => {
+            return (format!("expected {}", expected.replace("a tuple of size", "values in parentheses, as many as")), None);
+        }
+        other => return (other.to_string(), None),
+    };
+    (expected.to_string(), None)
 }

@@ -111,7 +111,11 @@ pub(super) fn patches_fit(backbone: &Backbone, recipe: &Recipe) -> Vec<Complaint
     wrong
         .map(|side| Complaint {
             field: "augment".to_string(),
-            message: format!("must make views whose side is a multiple of the patch of {}, got {side}", sizes.patch),
+            message: format!(
+                "must make views whose side is a multiple of the patch of {}, such as {}, got {side}",
+                sizes.patch,
+                side.next_multiple_of(sizes.patch)
+            ),
         })
         .collect()
 }

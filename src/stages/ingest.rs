@@ -11,6 +11,7 @@ use super::kinds::{IMAGES, LABELS, PIXELS, SCAN};
 use crate::data::{CountDifference, Layout, Scan, hash_file};
 use crate::diagnostic::{Failure, count};
 use crate::digest::Digest;
+use crate::params::DataPath;
 use crate::stage::{Complaint, Io, Output, Source, Stage};
 
 /// A data set as it lies on disk.
@@ -30,6 +31,20 @@ impl Ingest {
     /// Whether the layout unpacks its pictures into an array of its own.
     fn packs(&self) -> bool {
         matches!(self.0, Layout::Npz(_) | Layout::Chula(_))
+    }
+
+    /// Where the pictures of a table without a root lie: below its own folder.
+    fn folder_of_table(&self) -> Option<DataPath> {
+        match &self.0 {
+            Layout::Table(table) if table.root.is_empty() && !table.file.is_empty() => {
+                Some(DataPath::from(match table.file.as_str().rsplit_once('/') {
+                    Some(("", _)) => "/",
+                    Some((folder, _)) => folder,
+                    None => ".",
+                }))
+            }
+            _ => None,
+        }
     }
 
     fn about(&self) -> &'static str {
@@ -68,7 +83,8 @@ impl Stage for Ingest {
 
     fn sources(&self) -> Vec<Source> {
         let source = |(role, path): (&'static str, _)| Source { role: role.to_string(), path, about: self.about().to_string() };
-        self.0.roots().into_iter().map(|(role, path)| source((role, path.clone()))).collect()
+        let roots = self.0.roots().into_iter().map(|(role, path)| (role, path.clone()));
+        roots.chain(self.folder_of_table().map(|folder| ("root", folder))).map(source).collect()
     }
 
     fn outputs(&self) -> Vec<Output> {
@@ -80,8 +96,7 @@ impl Stage for Ingest {
     }
 
     fn run(&self, io: &Io) -> Result<(), Failure> {
-        let roots = self.0.roots();
-        let sets = roots.iter().map(|(role, _)| io.source(role)).collect::<Result<Vec<_>, _>>()?;
+        let sets = self.sources().iter().map(|source| io.source(&source.role)).collect::<Result<Vec<_>, _>>()?;
         let known: HashMap<PathBuf, Digest> = sets
             .iter()
             .flat_map(|set| {
@@ -89,7 +104,7 @@ impl Stage for Ingest {
             })
             .collect();
         let digest_of = |path: &Path| known.get(path).copied().map_or_else(|| hash_file(path), Ok);
-        let places: Vec<&Path> = sets.iter().map(|set| set.root.as_path()).collect();
+        let places: Vec<&Path> = sets.iter().take(self.0.roots().len()).map(|set| set.root.as_path()).collect();
         let packed = io.output("pixels");
         let found = self.0.scan(&places, &Scan { digest_of: &digest_of, packed: &packed, monitor: io.monitor() })?;
 

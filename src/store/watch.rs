@@ -54,6 +54,8 @@ pub struct Watch {
 /// The stats of a file set when it was hashed, to prove later that nothing moved meanwhile.
 pub struct Snapshot {
     root: PathBuf,
+    /// Left out where it lies below `root`.
+    store: PathBuf,
     stats: Vec<(String, Stat)>,
 }
 
@@ -89,7 +91,9 @@ impl Watch {
 
     /// Returns the digests of all files below `root` (or of `root` itself), and the proof to compare with later.
     pub fn file_set(&self, root: &Path) -> Result<(FileSet, Snapshot), Failure> {
-        let mut paths = walk(root)?;
+        // A store inside the folder is no part of the data: it changes by being used.
+        let store = self.path.parent().unwrap_or(Path::new("")).to_path_buf();
+        let mut paths = walk(root, &store)?;
         paths.sort();
         let seen: Vec<(String, Stat, Digest)> = paths
             .into_par_iter()
@@ -100,7 +104,7 @@ impl Watch {
             .collect::<Result<_, Failure>>()?;
         let files = seen.iter().map(|(name, _, digest)| (name.clone(), *digest)).collect();
         let stats = seen.into_iter().map(|(name, stat, _)| (name, stat)).collect();
-        Ok((FileSet { root: root.to_path_buf(), files }, Snapshot { root: root.to_path_buf(), stats }))
+        Ok((FileSet { root: root.to_path_buf(), files }, Snapshot { root: root.to_path_buf(), store, stats }))
     }
 
     fn look(&self, path: &Path) -> io::Result<(Stat, Digest)> {
@@ -128,7 +132,7 @@ impl Watch {
 impl Snapshot {
     /// Returns the first file that is not as it was: changed, gone or new.
     pub fn first_moved(&self) -> Option<String> {
-        let Ok(mut now) = walk(&self.root) else { return Some(self.root.display().to_string()) };
+        let Ok(mut now) = walk(&self.root, &self.store) else { return Some(self.root.display().to_string()) };
         now.sort();
         for ((name, stat), (found, path)) in self.stats.iter().zip(&now) {
             if name != found {
@@ -159,11 +163,11 @@ fn now() -> i128 {
 }
 
 /// Returns every file below `root` (or `root` itself under the empty name), in no order. Folders are read side by side.
-fn walk(root: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
+fn walk(root: &Path, store: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
     if !root.is_dir() {
         return Ok(vec![(String::new(), root.to_path_buf())]);
     }
-    fn below(folder: &Path, prefix: &str) -> Result<Vec<(String, PathBuf)>, Failure> {
+    fn below(folder: &Path, prefix: &str, store: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
         let what = || format!("failed to list `{}`", folder.display());
         let (mut files, mut folders) = (Vec::new(), Vec::new());
         for item in fs::read_dir(folder).doing(what)? {
@@ -173,13 +177,20 @@ fn walk(root: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
             };
             let kind = item.file_type().doing(what)?;
             let is_folder = kind.is_dir() || (kind.is_symlink() && item.path().is_dir());
+            if is_folder
+                && item.file_name() == store.file_name().unwrap_or_default()
+                && item.path().canonicalize().is_ok_and(|p| p == store)
+            {
+                continue;
+            }
             if is_folder { folders.push((name, item.path())) } else { files.push((name, item.path())) }
         }
-        let inner: Vec<_> = folders.into_par_iter().map(|(name, path)| below(&path, &format!("{name}/"))).collect::<Result<_, _>>()?;
+        let inner: Vec<_> =
+            folders.into_par_iter().map(|(name, path)| below(&path, &format!("{name}/"), store)).collect::<Result<_, _>>()?;
         files.extend(inner.into_iter().flatten());
         Ok(files)
     }
-    below(root, "")
+    below(root, "", store)
 }
 
 const MAGIC: &[u8; 8] = b"flowst01";
@@ -259,6 +270,20 @@ mod tests {
         assert_eq!(digest(a.path()), digest(b.path()));
         fs::rename(b.path().join("2.png"), b.path().join("3.png")).unwrap();
         assert_ne!(digest(a.path()), digest(b.path()));
+    }
+
+    #[test]
+    fn a_store_inside_the_data_is_no_part_of_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let root = folder.path().canonicalize().unwrap();
+        fs::create_dir_all(root.join("cache")).unwrap();
+        fs::create_dir_all(root.join("data/cache")).unwrap();
+        fs::write(root.join("data/cache/1.png"), "one").unwrap();
+        let watch = Watch::open(&root.join("cache/stat"));
+        let (set, snapshot) = watch.file_set(&root).unwrap();
+        fs::write(root.join("cache/object"), "made meanwhile").unwrap();
+        assert_eq!(set.files, [("data/cache/1.png".to_string(), Digest::of(b"one"))]);
+        assert_eq!(snapshot.first_moved(), None);
     }
 
     #[test]

@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn what_a_user_writes_changes_only_that() {
-        let written: Augment = ron::from_str("(preset: Light, global: Some(24), without: [Blur])").unwrap();
+        let written: Augment = ron::from_str("(preset: Some(Light), global: Some(24), without: [Blur])").unwrap();
         let (recipe, light) = (written.recipe(), Augment { preset: Some(Preset::Light), ..Augment::default() }.recipe());
         assert_eq!(recipe.views[0].side, 24);
         assert_eq!(recipe.views[0].steps, light.views[0].steps.clone().without(Step::Blur));

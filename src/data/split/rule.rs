@@ -80,7 +80,7 @@ fn check_shares(test: f64, validation: f64, max_per_class: Option<usize>) -> Vec
     if !(0.0..1.0).contains(&validation) {
         wrong.push(("validation", format!("must be 0 or lie between 0 and 1, got {validation}")));
     }
-    if test + validation >= 1.0 {
+    if wrong.is_empty() && test + validation >= 1.0 {
         wrong.push(("validation", format!("must leave something to train on, got {test} for test and {validation} for validation")));
     }
     if max_per_class == Some(0) {

@@ -104,18 +104,30 @@ fn check_common(rate: f64, weight_decay: f64, batch: usize, schedule: &Schedule,
     );
     unless(batch > 0, &mut m, "batch", "must be at least 1, got 0".to_string());
     if let Schedule::Plateau(p) = schedule {
-        unless(p.factor > 0.0 && p.factor < 1.0, &mut m, "factor", format!("must lie between 0 and 1, got {}", p.factor));
-        unless(p.smoothing > 0.0 && p.smoothing <= 1.0, &mut m, "smoothing", format!("must lie above 0 and up to 1, got {}", p.smoothing));
+        unless(p.factor > 0.0 && p.factor < 1.0, &mut m, "schedule.factor", format!("must lie between 0 and 1, got {}", p.factor));
+        unless(
+            p.smoothing > 0.0 && p.smoothing <= 1.0,
+            &mut m,
+            "schedule.smoothing",
+            format!("must lie above 0 and up to 1, got {}", p.smoothing),
+        );
     }
     let s = stop;
-    unless(s.validation > 0.0 && s.validation < 1.0, &mut m, "validation", format!("must lie between 0 and 1, got {}", s.validation));
-    unless(s.validate_from >= 2, &mut m, "validate_from", format!("must be at least 2, got {}", s.validate_from));
-    unless(s.min_gain.is_finite() && s.min_gain >= 0.0, &mut m, "min_gain", format!("must be finite and not below 0, got {}", s.min_gain));
-    for (field, value) in [("blind_steps", s.blind_steps), ("evaluate_every", s.evaluate_every), ("max_epochs", s.max_epochs)] {
+    unless(s.validation > 0.0 && s.validation < 1.0, &mut m, "stop.validation", format!("must lie between 0 and 1, got {}", s.validation));
+    unless(s.validate_from >= 2, &mut m, "stop.validate_from", format!("must be at least 2, got {}", s.validate_from));
+    unless(
+        s.min_gain.is_finite() && s.min_gain >= 0.0,
+        &mut m,
+        "stop.min_gain",
+        format!("must be finite and not below 0, got {}", s.min_gain),
+    );
+    for (field, value) in
+        [("stop.blind_steps", s.blind_steps), ("stop.evaluate_every", s.evaluate_every), ("stop.max_epochs", s.max_epochs)]
+    {
         unless(value > 0, &mut m, field, "must be at least 1, got 0".to_string());
     }
-    unless(s.max_steps != Some(0), &mut m, "max_steps", "must be at least 1, got 0".to_string());
-    unless(s.patience != Some(0), &mut m, "patience", "must be at least 1, got 0".to_string());
+    unless(s.max_steps != Some(0), &mut m, "stop.max_steps", "must be at least 1, got 0".to_string());
+    unless(s.patience != Some(0), &mut m, "stop.patience", "must be at least 1, got 0".to_string());
     m
 }
 
@@ -147,7 +159,7 @@ mod tests {
     fn every_mistake_is_named() {
         let how = Supervised { rate: 0.0, batch: 0, stop: Stop { validation: 1.0, ..Stop::default() }, ..Supervised::default() };
         let fields: Vec<&str> = how.check().into_iter().map(|(field, _)| field).collect();
-        assert_eq!(fields, ["rate", "batch", "validation"]);
+        assert_eq!(fields, ["rate", "batch", "stop.validation"]);
         assert!(Supervised::default().check().is_empty() && LinearProbe::default().check().is_empty());
     }
 }
