@@ -71,11 +71,18 @@ impl Places {
     /// Returns where `path` leads.
     pub fn resolve(&self, path: &str) -> PathBuf {
         match path.strip_prefix("$FLOW_DATA") {
-            Some(rest) => {
-                let data = self.data.clone().unwrap_or_else(|| self.base.join("../data"));
-                data.join(rest.trim_start_matches('/'))
-            }
-            None => self.base.join(path),
+            Some("") => self.data(),
+            Some(rest) if rest.starts_with('/') => self.data().join(rest.trim_start_matches('/')),
+            _ => self.base.join(path),
+        }
+    }
+
+    /// The folder of data, beside `base` written as short as a person would write it.
+    fn data(&self) -> PathBuf {
+        match (&self.data, self.base.file_name()) {
+            (Some(data), _) => data.clone(),
+            (None, Some(_)) => self.base.with_file_name("data"),
+            (None, None) => self.base.join("../data"),
         }
     }
 }
@@ -147,5 +154,25 @@ impl<'a> Decider<'a> {
             Some(last) if last == key => Reason::NotInStore,
             Some(last) => Reason::Changed { changes: key.changes_since(last) },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_start_at_the_pipeline_and_data_lies_beside_it_or_where_one_says() {
+        let led = |base: &str, data: Option<&str>, path: &str| {
+            let places = Places { base: base.into(), data: data.map(PathBuf::from) };
+            places.resolve(path).display().to_string()
+        };
+        assert_eq!(led("pipelines", None, "demo/x.npz"), "pipelines/demo/x.npz");
+        assert_eq!(led("pipelines", None, "/x.npz"), "/x.npz");
+        assert_eq!(led("a/pipelines", None, "$FLOW_DATA/set"), "a/data/set");
+        assert_eq!(led("", None, "$FLOW_DATA/set"), "../data/set");
+        assert_eq!(led("..", None, "$FLOW_DATA"), "../../data");
+        assert_eq!(led("pipelines", Some("/big"), "$FLOW_DATA/set"), "/big/set");
+        assert_eq!(led("pipelines", Some("/big"), "$FLOW_DATAX/set"), "pipelines/$FLOW_DATAX/set");
     }
 }

@@ -6,6 +6,7 @@ use super::values;
 use crate::diagnostic::{Mistake, Mistakes, Source, Span, nearest};
 use crate::engine::Places;
 use crate::graph::{Draft, Graph, NodeId, Problem, Subject, build};
+use crate::stage;
 use crate::stages::Step;
 
 /// A pipeline that was read without mistakes.
@@ -181,6 +182,18 @@ fn field_span(node: &Written, path: &str) -> Span {
     }
 }
 
+/// How to say that something lies in another place.
+fn elsewhere(node: &str, source: &stage::Source, places: &Places) -> String {
+    let set = format!("--set '{node}.{}=\"PATH\"'", source.role);
+    match source.path.as_str().starts_with("$FLOW_DATA") {
+        true => format!(
+            "put it there, name its place with {set}, or set FLOW_DATA to another folder than `{}`",
+            places.resolve("$FLOW_DATA").display()
+        ),
+        false => format!("put it there, or name its place with {set}"),
+    }
+}
+
 impl Pipeline {
     /// Returns the ids of the named nodes, all nodes where none is named.
     pub fn targets(&self, names: &[String]) -> Result<Vec<NodeId>, String> {
@@ -213,8 +226,8 @@ impl Pipeline {
                 let span = field_span(written, &source.role);
                 // What is not written follows from what is: a table's folder from the table.
                 if !path.exists() && (span != written.name_span || mistakes.len() == before) {
-                    let help = Some(format!("expected there: {}", source.about));
-                    mistakes.push(Mistake::new(span, format!("`{}` does not exist", path.display())).help(help));
+                    let help = format!("expected there: {}\n      {}", source.about, elsewhere(&node.name, &source, places));
+                    mistakes.push(Mistake::new(span, format!("`{}` does not exist", path.display())).help(Some(help)));
                 }
             }
         }

@@ -23,6 +23,25 @@ crate::params! {
     }
 }
 
+impl Import {
+    /// What the file must be; for a published variant the command that makes it.
+    fn about(&self) -> String {
+        let Backbone::Xcit(xcit) = &self.backbone;
+        let variant = xcit.variant.as_deref().map(|name| name.strip_prefix("xcit_").unwrap_or(name));
+        // No weights were published for patches of 4.
+        let Some(variant) = variant.filter(|name| name.ends_with("_p8") || name.ends_with("_p16")) else {
+            return "a safetensors checkpoint of this backbone, under the names of timm, facebookresearch/xcit, DINO or sparsam"
+                .to_string();
+        };
+        let file = self.checkpoint.as_str().rsplit('/').next().filter(|name| !name.is_empty()).unwrap_or("model.safetensors");
+        format!(
+            "the weights of this backbone as safetensors; Python with timm makes the file: \
+             python -c \"import timm, safetensors.torch as st; \
+             st.save_file(timm.create_model('xcit_{variant}_224.fb_dist_in1k', pretrained=True).state_dict(), '{file}')\""
+        )
+    }
+}
+
 impl Stage for Import {
     fn kind(&self) -> &'static str {
         "Import"
@@ -48,9 +67,7 @@ impl Stage for Import {
     }
 
     fn sources(&self) -> Vec<Source> {
-        let about = "a safetensors checkpoint of this backbone; with Python: `timm.create_model('xcit_small_12_p8_224.fb_dist_in1k', pretrained=True)`, \
-                     then `safetensors.torch.save_file(model.state_dict(), path)`";
-        vec![Source { role: "checkpoint".into(), path: self.checkpoint.clone(), about: about.into() }]
+        vec![Source { role: "checkpoint".into(), path: self.checkpoint.clone(), about: self.about() }]
     }
 
     fn outputs(&self) -> Vec<Output> {

@@ -53,10 +53,12 @@ impl Ingest {
             Layout::Table(_) => "a CSV table with a row for each image, and the folder of the images",
             Layout::Npz(_) => "an `.npz` file with `train_images` and `train_labels` (`val_*`, `test_*`) as MedMNIST publishes them",
             Layout::Chula(_) => {
-                "Chula RBC-12: the folder with `Dataset` and `Label`; get it from the repository `naruenatthanaset/elliptocyte-dataset-in-SAO` or its page `Chula RBC-12-Dataset` on GitHub, then set FLOW_DATA or --set images.root"
+                "Chula RBC-12: get https://github.com/Chula-PIC-Lab/Chula-RBC-12-Dataset; `root` holds its folders `Dataset` and `Label`"
             }
             Layout::BoneMarrow(_) => {
-                "the bone marrow set of Matek et al. 2021 (6.8 GB): get `Bone-Marrow-Cytomorphology_MLL_Helmholtz_Fraunhofer` from The Cancer Imaging Archive, doi 10.7937/TCIA.AXH3-T579, unpack it there, or name its folder `BM_cytomorphology_data` with --set images.root"
+                "the bone marrow set of Matek et al. 2021: get `Bone-Marrow-Cytomorphology_MLL_Helmholtz_Fraunhofer` (6.8 GB) \
+                 from The Cancer Imaging Archive, https://doi.org/10.7937/TCIA.AXH3-T579; \
+                 `root` is its folder `BM_cytomorphology_data`, which holds `ART`, `BAS` and so on"
             }
         }
     }

@@ -32,7 +32,8 @@ crate::params! {
         pub backbone: Backbone = Backbone::default(),
         /// A model to start from; random weights without one.
         pub start: Ref = Ref::default(),
-        pub augment: Augment = Augment { preset: Some(Preset::PaperSupervised), ..Augment::default() },
+        /// Without a preset, that of the paper's supervised training.
+        pub augment: Augment = Augment::default(),
         pub training: Training = Training::default(),
         pub per_class: Vec<usize> = vec![1, 5, 10, 25, 50, 100, 250, 500, 1000],
         pub repeats: usize = 5,
@@ -47,7 +48,8 @@ crate::params! {
         pub labels: Ref = Ref::default(),
         pub split: Ref = Ref::default(),
         pub model: Ref = Ref::default(),
-        pub augment: Augment = Augment { preset: Some(Preset::PaperSupervised), ..Augment::default() },
+        /// Without a preset, that of the paper's supervised training.
+        pub augment: Augment = Augment::default(),
         pub training: ProbeTraining = ProbeTraining::default(),
         pub per_class: Vec<usize> = vec![1, 5, 10, 25, 50, 100, 250, 500, 1000],
         pub repeats: usize = 5,
@@ -91,6 +93,11 @@ fn made_from(io: &Io, roles: &[&str], recipe: &Recipe) -> Result<Digest, Failure
     Ok(Digest::of(&hasher))
 }
 
+/// The one view that training sees of an image.
+fn crop(augment: &Augment) -> Recipe {
+    Augment { preset: augment.preset.or(Some(Preset::PaperSupervised)), ..augment.clone() }.one_crop()
+}
+
 /// Loss and validation figures of every first repeat.
 fn curve(name: &str, points: &[CurvePoint]) -> TrainingCurve {
     let sizes: std::collections::BTreeSet<usize> = points.iter().map(|p| p.per_class).collect();
@@ -131,7 +138,7 @@ impl Stage for Supervised {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn params(&self) -> Value {
@@ -143,7 +150,7 @@ impl Stage for Supervised {
         complaints.extend(io::complaints("backbone", self.backbone.check()));
         complaints.extend(io::complaints("augment", self.augment.check()));
         complaints.extend(io::complaints("training", self.training.check()));
-        complaints.extend(patches_fit(&self.backbone, &self.augment.one_crop()));
+        complaints.extend(patches_fit(&self.backbone, &crop(&self.augment)));
         complaints
     }
 
@@ -171,7 +178,7 @@ impl Stage for Supervised {
     fn run(&self, io: &Io) -> Result<(), Failure> {
         on_cpu(io)?;
         let bench = Bench::open(io, protocol!(self))?;
-        let recipe = self.augment.one_crop();
+        let recipe = crop(&self.augment);
         let shelf = Shelf(io.library());
         let augmented = MultiCrop::new(&bench.images, &shelf, recipe.clone(), io.seed(), PICTURE_MEMORY, io.monitor())?;
         let side = recipe.views[0].side;
@@ -211,7 +218,7 @@ impl Stage for LinearProbe {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn params(&self) -> Value {
@@ -251,7 +258,7 @@ impl Stage for LinearProbe {
         let bench = Bench::open(io, protocol!(self))?;
         let model = ModelFile::open(&io::bytes(io, "model")?)?;
         let how = model.about.preprocessing.clone();
-        let mut recipe = self.augment.one_crop();
+        let mut recipe = crop(&self.augment);
         recipe.normalise = how.normalisation;
         let shelf = Shelf(io.library());
         let augmented = MultiCrop::new(&bench.images, &shelf, recipe.clone(), io.seed(), PICTURE_MEMORY, io.monitor())?;
@@ -276,5 +283,18 @@ impl Stage for LinearProbe {
         }
         io::write_json(io, "curve", &curve("linear layer", &points))?;
         bench.write(io, (&model.about.what, Role::Studied), MAIN, cells)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_size_alone_keeps_the_papers_steps() {
+        let stage: Supervised = ron::from_str("(augment: (global: Some(64)))").unwrap();
+        let (small, paper) = (crop(&stage.augment), crop(&Supervised::default().augment));
+        assert_eq!((small.views[0].side, paper.views[0].side), (64, 256));
+        assert_eq!(small.views[0].steps, paper.views[0].steps);
     }
 }

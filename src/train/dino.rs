@@ -149,7 +149,7 @@ impl Dino {
         adam_backbone.step(&mut student.backbone.params, &mut self.backbone_grads, &numbers.hyper, |_| true);
         adam_head.step(&mut student.head.params, &mut self.head_grads, &numbers.hyper, |entry| {
             // The gain of the last layer never moves; its directions not while they are frozen.
-            !entry.name.ends_with("weight_g") && !(frozen && entry.name.starts_with("last_layer"))
+            !(entry.name.ends_with("weight_g") || (frozen && entry.name.starts_with("last_layer")))
         });
         move_centre(centre, &raw_teacher, numbers.centre_momentum);
         average(&mut teacher.backbone.params, &student.backbone.params, numbers.teacher_momentum);
