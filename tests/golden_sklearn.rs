@@ -164,13 +164,16 @@ fn svm_is_svc() {
         let n_support: Vec<usize> = serde_json::from_value(info["svc_tol1e-6"]["n_support"].clone()).unwrap();
         assert_eq!(tight.n_support(), n_support, "{name}");
 
-        // The sweep works in f32: labels stay, decision values move by less than libsvm's own tolerance.
+        // The sweep works in f32. Where the solver stops inside its tolerance depends on the last bits, and so on the CPU: labels stay,
+        // decision values move by less than that tolerance, and by rounding alone once it is tight.
         let train = DatasetBase::new(set.train.records.mapv(|v| v as f32), set.train.targets.clone());
-        let narrow: FittedSvm<f32> = Svm::default().fit(&train).unwrap();
         let queries = set.test.mapv(|v| v as f32);
-        assert_eq!(narrow.predict(&queries), classes(&format!("{name}_svc_pred")), "{name} f32");
-        let d = distance(&narrow.decision_values(&queries).mapv(f64::from), &usual.decision_values(&set.test));
-        assert!(d < 2e-5, "{name} f32 decision values: {d}");
+        for (tolerance, theirs, bound) in [(1e-3, &usual, 1e-3), (1e-6, &tight, 2e-5)] {
+            let narrow: FittedSvm<f32> = Svm { tolerance, ..Svm::default() }.fit(&train).unwrap();
+            assert_eq!(narrow.predict(&queries), theirs.predict(&set.test), "{name} f32 at {tolerance}");
+            let d = distance(&narrow.decision_values(&queries).mapv(f64::from), &theirs.decision_values(&set.test));
+            assert!(d < bound, "{name} f32 decision values at {tolerance}: {d}");
+        }
     }
 }
 

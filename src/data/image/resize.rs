@@ -4,7 +4,8 @@
 //! nearest is our own, so that the chosen pixel is Pillow's.
 
 use fast_image_resize as fir;
-use fir::images::{Image, ImageRef};
+use fir::images::{TypedImage, TypedImageRef};
+use fir::pixels::U8x3;
 use serde::{Deserialize, Serialize};
 
 use super::rgb::Rgb;
@@ -50,10 +51,11 @@ impl Scaler {
         };
         let what = || "resizing";
         let (width, height) = (to.width() as u32, to.height() as u32);
-        let source = ImageRef::new(from.width() as u32, from.height() as u32, from.pixels(), fir::PixelType::U8x3).doing(what)?;
-        let mut target = Image::from_slice_u8(width, height, to.pixels_mut(), fir::PixelType::U8x3).doing(what)?;
+        let source = TypedImageRef::<U8x3>::from_buffer(from.width() as u32, from.height() as u32, from.pixels()).doing(what)?;
+        let mut target = TypedImage::<U8x3>::from_buffer(width, height, to.pixels_mut()).doing(what)?;
         let options = fir::ResizeOptions::new().resize_alg(fir::ResizeAlg::Convolution(convolution)).use_alpha(false);
-        self.resizer.resize(&source, &mut target, &options).doing(what)
+        // By type, not by a value: the crate's code for every other kind of pixel would be compiled into ours.
+        self.resizer.resize_typed(&source, &mut target, &options).doing(what)
     }
 }
 
