@@ -1,6 +1,7 @@
 //! `--set NODE.PATH=RON`: an edit of the pipeline's text, so that what follows is one way for both.
 
-use super::outline::{Shape, Value, outline};
+use super::outline::{Shape, Value};
+use super::scan::outline;
 use crate::diagnostic::{Mistakes, Source, nearest};
 
 /// One edit: `dino.epochs=3`, `images.root="../data"`, `seed=2`.

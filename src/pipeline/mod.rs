@@ -3,6 +3,7 @@
 mod edit;
 mod outline;
 mod read;
+mod scan;
 mod values;
 
 pub use edit::{Setting, apply};

@@ -1,6 +1,7 @@
 //! A pipeline as written: names, places and stages, and the graph they make.
 
-use super::outline::{Field, Shape, Value, outline};
+use super::outline::{Field, Shape, Value};
+use super::scan::outline;
 use super::values;
 use crate::diagnostic::{Mistake, Mistakes, Source, Span, nearest};
 use crate::engine::Places;
