@@ -1,7 +1,10 @@
 //! Rotation to principal axes without reduction, with scikit-learn's signs.
 
-use faer::linalg::solvers::{SelfAdjointEigen, Svd};
-use faer::{Mat, MatRef, Side};
+use faer::diag::Diag;
+use faer::dyn_stack::{MemBuffer, MemStack};
+use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
+use faer::linalg::svd::{ComputeSvdVectors, svd, svd_scratch};
+use faer::{Mat, MatRef, Par};
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 
 use super::dense::{multiply, rows, rows_mut, spread};
@@ -9,6 +12,8 @@ use crate::diagnostic::{Failure, count};
 
 /// Rows whose share of the covariance is summed at once.
 const CHUNK: usize = 2048;
+/// Decompositions run on one thread: faer cuts its work by the number of threads, which would show in the last bits of every axis.
+const ALONE: Par = Par::Seq;
 
 /// A fitted rotation.
 #[derive(Clone, Debug, PartialEq)]
@@ -87,11 +92,19 @@ fn by_covariance(centred: &[f64], n: usize, dim: usize) -> Result<(Array2<f64>, 
     for part in parts {
         covariance.iter_mut().zip(part).for_each(|(c, p)| *c += p / (n - 1) as f64);
     }
-    let eigen = SelfAdjointEigen::new(rows(&covariance, dim, dim), Side::Lower)
-        .map_err(|_| Failure::new("the eigen decomposition of the covariance did not converge"))?;
+    let (mut vectors, mut values) = (Mat::<f64>::zeros(dim, dim), Diag::<f64>::zeros(dim));
+    let scratch = self_adjoint_evd_scratch::<f64>(dim, ComputeEigenvectors::Yes, ALONE, Default::default());
+    self_adjoint_evd(
+        rows(&covariance, dim, dim),
+        values.as_mut(),
+        Some(vectors.as_mut()),
+        ALONE,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+        Default::default(),
+    )
+    .map_err(|_| Failure::new("the eigen decomposition of the covariance did not converge"))?;
     // Eigenvalues ascend; axes are wanted by falling variance. Rounding may leave a variance below zero.
-    let components = Array2::from_shape_fn((dim, dim), |(a, d)| eigen.U()[(d, dim - 1 - a)]);
-    let values = eigen.S();
+    let components = Array2::from_shape_fn((dim, dim), |(a, d)| vectors[(d, dim - 1 - a)]);
     let variance = Array1::from_shape_fn(dim, |a| values[dim - 1 - a].max(0.0));
     Ok((components, variance))
 }
@@ -101,12 +114,22 @@ fn by_svd(centred: &[f64], n: usize, dim: usize) -> Result<(Array2<f64>, Array1<
     let x: MatRef<'_, f64> = rows(centred, n, dim);
     // faer wants tall matrices for the short way; a wide one is turned over.
     let tall: Mat<f64> = if n >= dim { x.to_owned() } else { x.transpose().to_owned() };
-    let svd =
-        Svd::new_thin(tall.as_ref()).map_err(|_| Failure::new("the singular value decomposition of the features did not converge"))?;
-    let axes = n.min(dim);
-    let vectors = if n >= dim { svd.V() } else { svd.U() };
+    let (n_tall, axes) = (n.max(dim), n.min(dim));
+    let (mut u, mut v, mut values) = (Mat::<f64>::zeros(n_tall, axes), Mat::<f64>::zeros(axes, axes), Diag::<f64>::zeros(axes));
+    let scratch = svd_scratch::<f64>(n_tall, axes, ComputeSvdVectors::Thin, ComputeSvdVectors::Thin, ALONE, Default::default());
+    svd(
+        tall.as_ref(),
+        values.as_mut(),
+        Some(u.as_mut()),
+        Some(v.as_mut()),
+        ALONE,
+        MemStack::new(&mut MemBuffer::new(scratch)),
+        Default::default(),
+    )
+    .map_err(|_| Failure::new("the singular value decomposition of the features did not converge"))?;
+    let vectors = if n >= dim { v } else { u };
     let components = Array2::from_shape_fn((axes, dim), |(a, d)| vectors[(d, a)]);
-    let variance = Array1::from_shape_fn(axes, |a| svd.S()[a].powi(2) / (n - 1) as f64);
+    let variance = Array1::from_shape_fn(axes, |a| values[a].powi(2) / (n - 1) as f64);
     Ok((components, variance))
 }
 
@@ -125,6 +148,22 @@ mod tests {
         b.settle();
         assert!((&a.variance - &b.variance).iter().all(|d| d.abs() < 1e-12));
         assert!((&a.components - &b.components).iter().all(|d| d.abs() < 1e-11));
+    }
+
+    #[test]
+    fn the_number_of_threads_changes_no_bit() {
+        let wave = |n: usize| Array2::from_shape_fn((n, 96), |(i, j)| ((i * (2 * j + 3)) as f64 * 0.61).sin() * (j + 1) as f64);
+        // By singular values of tall and of wide rows, and by the covariance.
+        for n in [300, 60, 1200] {
+            let fit = |threads: usize| {
+                let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
+                pool.install(|| Pca::fit(wave(n).view()).unwrap())
+            };
+            let alone = fit(1);
+            for threads in [2, 3, 8] {
+                assert!(fit(threads) == alone, "{n} rows on {threads} threads");
+            }
+        }
     }
 
     #[test]
