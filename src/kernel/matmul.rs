@@ -59,8 +59,9 @@ impl Target {
 pub fn matmul(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], stride: usize, add: bool) {
     let (m, n) = check(a, b, out, stride);
     let target = Target(out.as_mut_ptr());
-    // Blocks of at least this many rows or columns, at most 16 of them: packing the other side again stays cheap.
-    let blocks = |length: usize| if m * n * a.columns < 1 << 18 { 1 } else { (length / 96).clamp(1, 16) };
+    // Blocks of about 96 rows or columns, at most 16 of them: packing the other side again stays cheap. Small sides, such as the weight
+    // gradients of narrow networks, are cut finer, or one core would do them all.
+    let blocks = |length: usize| if m * n * a.columns < 1 << 18 { 1 } else { (length / 96).max((length / 32).min(4)).clamp(1, 16) };
     if m >= n {
         let step = m.div_ceil(blocks(m)).next_multiple_of(8);
         (0..m).step_by(step).collect::<Vec<_>>().into_par_iter().for_each(|start| {

@@ -5,6 +5,7 @@
 
 mod level; // which instructions this machine has
 mod pieces; // cutting work
+mod workers; // where it is done
 mod matmul; // matrix products
 mod pointwise; // exp, GELU, bias, scale
 mod layer_norm;
@@ -22,3 +23,4 @@ pub use level::level;
 pub use matmul::{Matrix, Shared, matmul, matmul_one};
 pub use pieces::{PIECES, column_sums, each_row_block, pieces};
 pub use pointwise::{add_column_sums, add_rows, exp, fill_rows, gelu, gelu_backward, multiply};
+pub use workers::on_workers;

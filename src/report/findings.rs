@@ -121,14 +121,15 @@ pub fn warnings(study: &Study) -> Vec<String> {
         && let Some(best) = best_at(main, n)
     {
         for floor in of_role(study, Role::Floor) {
-            let at_floor = floor.cells.iter().find(|c| c.per_class == n && c.method == best.method);
-            if let Some(cell) = at_floor.filter(|cell| cell.mean + cell.std >= best.mean) {
+            // By whatever method the floor does best: what the network adds must show against that.
+            if let Some(cell) = best_at(floor, n).filter(|cell| cell.mean + cell.std >= best.mean) {
                 warnings.push(format!(
-                    "at {} per class {} on {} features ({}) does not clearly beat {} ({})",
+                    "at {} per class {} on {} features ({}) does not clearly beat {} on {} ({})",
                     count(n, "label"),
                     best.method,
                     main.name,
                     share(best.mean),
+                    cell.method,
                     floor.name,
                     share(cell.mean)
                 ));

@@ -147,10 +147,11 @@ pub struct DinoPoint {
     pub teacher_entropy: f64,
     /// Mean deviation of the normalised features over images; 0 when all images look alike.
     pub feature_std: f64,
+    pub learning_rate: f64,
 }
 
 impl TrainingCurve {
-    /// Lays out a DINO training with `k` output dimensions: loss, teacher entropy against ln K, feature deviation; and judges it.
+    /// Lays out a DINO training with `k` output dimensions: loss, teacher entropy against ln K, feature deviation, learning rate; and judges it.
     ///
     /// A run collapsed to the uniform output has entropy ln K; one collapsed to a single code has a loss near 0; in both all
     /// images have one feature.
@@ -167,6 +168,7 @@ impl TrainingCurve {
                 panel("Loss", vec![line("loss", |p| p.loss)], vec![ln_k.clone()]),
                 panel("Teacher entropy (nats)", vec![line("entropy", |p| p.teacher_entropy)], vec![ln_k]),
                 panel("Deviation of features over images", vec![line("deviation", |p| p.feature_std)], Vec::new()),
+                panel("Learning rate", vec![line("rate", |p| p.learning_rate)], Vec::new()),
             ],
             verdict: points.last().zip(points.first()).map(|(last, first)| judge(first, last, uniform)),
         }

@@ -25,6 +25,7 @@ pub fn sample() -> Study {
             loss: 8.3 - f64::from(i) * 0.08,
             teacher_entropy: 6.0 - f64::from(i) * 0.05,
             feature_std: 0.01 + f64::from(i) * 0.001,
+            learning_rate: 1e-3,
         })
         .collect();
     Study {
@@ -98,14 +99,14 @@ fn a_reader_is_warned_of_tiny_classes_collapse_and_a_floor_that_is_not_beaten() 
     let mut study = sample();
     study.sweeps[1].cells[5].mean = 0.739;
     let flat: Vec<DinoPoint> =
-        (0..3).map(|i| DinoPoint { epoch: i.into(), loss: 8.31, teacher_entropy: 8.317, feature_std: 0.01 }).collect();
+        (0..3).map(|i| DinoPoint { epoch: i.into(), loss: 8.31, teacher_entropy: 8.317, feature_std: 0.01, learning_rate: 0.0 }).collect();
     study.curves = vec![TrainingCurve::dino("dino", &flat, 4096)];
     assert_eq!(
         findings::warnings(&study),
         [
             "training of dino: collapsed to the uniform output, nothing was learnt: final loss 8.310, teacher entropy 8.32 of at most 8.32, feature deviation 0.0100",
             "cells: ABE has 2 test images: each moves the balanced accuracy by 0.167; 1 class more of .005 or above",
-            "at 100 labels per class SVM on DINO features (.74) does not clearly beat pixels (.74)",
+            "at 100 labels per class SVM on DINO features (.74) does not clearly beat SVM on pixels (.74)",
         ]
     );
 }
@@ -161,6 +162,7 @@ fn the_same_study_gives_the_same_bytes_and_figures_stand_alone() {
             "figures/label-efficiency-svm.svg",
             "figures/label-efficiency.svg",
             "figures/training-1-deviation-of-features-over-images.svg",
+            "figures/training-1-learning-rate.svg",
             "figures/training-1-loss.svg",
             "figures/training-1-teacher-entropy-nats.svg",
             "headline.txt",

@@ -126,7 +126,7 @@ impl Stage for Dino {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn params(&self) -> Value {
@@ -212,6 +212,7 @@ fn shown(curve: &Curve) -> TrainingCurve {
         loss: row.loss,
         teacher_entropy: row.teacher_entropy,
         feature_std: row.feature_std,
+        learning_rate: row.learning_rate,
     };
     let points: Vec<DinoPoint> = curve.rows.iter().map(point).collect();
     let mut shown = TrainingCurve::dino("DINO", &points, curve.ln_k.exp().round() as usize);

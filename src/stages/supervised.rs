@@ -107,15 +107,13 @@ fn curve(name: &str, points: &[CurvePoint]) -> TrainingCurve {
     };
     let panel = |title: &str, of: &dyn Fn(&CurvePoint) -> Option<f64>| Panel {
         title: title.into(),
-        lines: sizes.iter().map(|n| line(n, of)).filter(|l| !l.points.is_empty()).collect(),
+        // A number of labels without points keeps its place, and so its colour.
+        lines: sizes.iter().map(|n| line(n, of)).collect(),
         levels: Vec::new(),
     };
-    TrainingCurve {
-        name: name.to_string(),
-        x: "step".to_string(),
-        panels: vec![panel("Loss", &|p| Some(p.loss)), panel("Validation balanced accuracy", &|p| p.validation)],
-        verdict: None,
-    }
+    let mut panels = vec![panel("Loss", &|p| Some(p.loss)), panel("Validation balanced accuracy", &|p| p.validation)];
+    panels.retain(|panel| panel.lines.iter().any(|line| !line.points.is_empty()));
+    TrainingCurve { name: name.to_string(), x: "step".to_string(), panels, verdict: None }
 }
 
 macro_rules! protocol {
@@ -138,7 +136,7 @@ impl Stage for Supervised {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn params(&self) -> Value {
@@ -218,7 +216,7 @@ impl Stage for LinearProbe {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn params(&self) -> Value {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::dino_loss::{LossReport, Shape, loss_and_gradient, move_centre};
 use super::optimiser::{Adam, Hyper, average};
 use crate::diagnostic::Failure;
+use crate::kernel::on_workers;
 use crate::model::{Batch, Head, HeadSizes, HeadTape, Layout, Network, Sizes, Tape, Weights};
 
 /// A backbone's and a head's weights.
@@ -113,6 +114,10 @@ impl Dino {
     /// # Errors
     /// When the views do not fit the network, or the loss is not finite: the state is then as before the step but for batch statistics.
     pub fn step(&mut self, views: &Views, numbers: &StepNumbers) -> Result<DinoStep, Failure> {
+        on_workers(|| self.step_on_worker(views, numbers))
+    }
+
+    fn step_on_worker(&mut self, views: &Views, numbers: &StepNumbers) -> Result<DinoStep, Failure> {
         let State { step, student, teacher, centre, adam_backbone, adam_head } = &mut self.state;
         let global = Batch { pixels: &views.global, n: 2 * views.batch, height: views.global_side, width: views.global_side };
         let local = Batch { pixels: &views.local, n: views.n_local * views.batch, height: views.local_side, width: views.local_side };

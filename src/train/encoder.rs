@@ -4,6 +4,7 @@ use std::sync::Mutex;
 
 use super::supervised::{Encoder, Tensor};
 use crate::diagnostic::Failure;
+use crate::kernel::on_workers;
 use crate::model::{Batch, Network, Sizes, Tape, Weights};
 
 /// An XCiT with its weights.
@@ -49,8 +50,8 @@ impl Encoder for Backbone {
     }
 
     fn embed(&self, pictures: &[f32], side: usize, features: &mut Vec<f32>) -> Result<(), Failure> {
-        let mut tape = self.tape.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        features.extend(self.network.features(&self.weights, &Self::batch(pictures, side), &mut tape)?);
+        let tape = &mut *self.tape.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        features.extend(on_workers(|| self.network.features(&self.weights, &Self::batch(pictures, side), tape))?);
         Ok(())
     }
 
@@ -63,11 +64,12 @@ impl Encoder for Backbone {
     ) -> Result<(), Failure> {
         let tape = self.tape.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
         let batch = Self::batch(pictures, side);
-        let features = self.network.forward(&self.weights.params, &mut self.weights.buffers, &batch, tape)?;
+        let Weights { params, buffers, .. } = &mut self.weights;
+        let features = on_workers(|| self.network.forward(params, buffers, &batch, tape))?;
         let mut d = vec![0.0; features.len()];
         loss(&features, &mut d);
         gradient.fill(0.0);
-        self.network.backward(&self.weights.params, &batch, tape, &d, gradient, None)
+        on_workers(|| self.network.backward(params, &batch, tape, &d, gradient, None))
     }
 
     fn statistics(&self) -> Vec<f32> {

@@ -114,11 +114,12 @@ impl ClassBlock {
         gelu(&mut tape.hidden, &mut tape.hidden_slope, &p[self.fc1.bias.clone()]);
         self.fc2.forward(p, &tape.hidden, &mut tape.mlp);
         let gamma = &p[self.gamma2.clone()];
-        for ((x, class), m) in x.chunks_exact_mut(tokens * d).zip(tape.class.chunks_exact(d)).zip(tape.mlp.chunks_exact(d)) {
+        let images = x.par_chunks_exact_mut(tokens * d).zip(tape.class.par_chunks_exact(d)).zip(tape.mlp.par_chunks_exact(d));
+        images.for_each(|((x, class), m)| {
             let (first, patches) = x.split_at_mut(d);
             first.iter_mut().zip(class).zip(m).zip(gamma).for_each(|(((x, c), m), g)| *x = c + g * m);
             patches.iter_mut().for_each(|x| *x *= 2.0);
-        }
+        });
     }
 
     /// Softmax over the tokens of (q·k)/√d, and the sum of v so weighted, for each image and head.
