@@ -39,7 +39,9 @@ pub(super) struct Console {
 /// A running node on the screen.
 struct Shown {
     bar: ProgressBar,
+    /// When the count began: a node that trains several networks counts each from the start.
     started: Instant,
+    done: u64,
     /// When the last plain line about its progress was printed.
     said: Instant,
 }
@@ -65,7 +67,7 @@ impl Console {
                 if self.bars.is_some() {
                     bar.enable_steady_tick(Duration::from_millis(200));
                 }
-                self.running.insert(*node, Shown { bar, started: Instant::now(), said: Instant::now() });
+                self.running.insert(*node, Shown { bar, started: Instant::now(), done: 0, said: Instant::now() });
             }
             Event::Progress { node, done, total, unit, values } => self.progress(graph, *node, *done, *total, unit, values),
             Event::Note { node, line } => self.line(&format!("note   {}: {line}", graph.node(*node).name)),
@@ -76,6 +78,11 @@ impl Console {
 
     fn progress(&mut self, graph: &Graph, node: NodeId, done: u64, total: u64, unit: &str, values: &[(&'static str, f64)]) {
         let Some(shown) = self.running.get_mut(&node) else { return };
+        if done < shown.done {
+            shown.started = Instant::now();
+            shown.bar.reset_eta();
+        }
+        shown.done = done;
         let values: Vec<String> = values.iter().map(|(name, value)| format!("{name} {}", short(*value))).collect();
         if self.bars.is_some() {
             if shown.bar.length() != Some(total) {
@@ -151,9 +158,8 @@ pub(super) fn duration(seconds: f64) -> String {
 
 fn short(value: f64) -> String {
     match value.abs() {
-        v if v >= 100.0 => format!("{value:.0}"),
+        v if v >= 100.0 || v.fract() == 0.0 => format!("{value:.0}"),
         v if v >= 1.0 => format!("{value:.2}"),
-        0.0 => "0".to_string(),
         v if v < 1e-3 => format!("{value:.1e}"),
         _ => format!("{value:.4}"),
     }

@@ -1,10 +1,11 @@
 //! `flow why`: a node's key, component by component, against its last run.
 
 use super::arguments::WhyArguments;
-use super::console::print;
+use super::console::{duration, print};
 use super::exit::{Exit, Stop};
 use super::open;
 use crate::engine::{self, Planned};
+use crate::store::Provenance;
 
 pub(super) fn why(arguments: &WhyArguments) -> Result<Exit, Stop> {
     let pipeline = open::pipeline(&arguments.pipeline)?;
@@ -15,8 +16,9 @@ pub(super) fn why(arguments: &WhyArguments) -> Result<Exit, Stop> {
     let planned = engine::plan(&pipeline.graph, &store, &places, &[node], &[])?;
     let name = &arguments.node;
     let key = match &planned[&node] {
-        Planned::Reuse { key, .. } => {
+        Planned::Reuse { key, entry } => {
             print(&format!("`{name}` is up to date"));
+            print(&format!("made   {}", made(&entry.provenance)));
             key
         }
         Planned::Run { key, reason } => {
@@ -43,4 +45,19 @@ pub(super) fn why(arguments: &WhyArguments) -> Result<Exit, Stop> {
         _ => print("param  every parameter has its default"),
     }
     Ok(Exit::Done)
+}
+
+/// When, where and at what cost: "2026-11-26T07:00:00Z on host, cpu, 2 threads, in 2 min 5 s, peak 300 MiB, by flow 0.1.0".
+fn made(how: &Provenance) -> String {
+    let when =
+        jiff::Timestamp::from_second((how.started + how.seconds) as i64).map_or_else(|_| "at an unknown time".into(), |t| t.to_string());
+    format!(
+        "{when} on {}, {}, {}, in {}, peak {:.0} MiB, by flow {}",
+        how.host,
+        how.device,
+        crate::diagnostic::count(how.threads, "thread"),
+        duration(how.seconds),
+        how.peak_mib,
+        how.flow
+    )
 }

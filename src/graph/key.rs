@@ -4,7 +4,7 @@
 //! |---|---|
 //! | key format, node kind, the stage's semantic version | node names, the pipeline's name |
 //! | parameters that differ from their defaults | paths, times, host |
-//! | the seed, where the stage draws random numbers | thread counts, jobs, device (unless `exact_device`) |
+//! | the seed, where the stage draws random numbers | thread counts, jobs, device |
 //! | role and content digest of each direct input and file set | digests of anything further upstream |
 //!
 //! The struct is hashed, stored beside the outputs and shown by `flow why`: one value, three uses.

@@ -48,7 +48,7 @@ pub fn render(study: &Study) -> Result<Vec<File>, Failure> {
     }
     for (i, sheet) in study.sheets.iter().enumerate().filter(|(_, sheet)| !sheet.png.is_empty()) {
         files.push(File {
-            path: format!("sheets/{}-{}.png", i + 1, file_name(&sheet.caption).chars().take(40).collect::<String>()),
+            path: format!("sheets/{}-{}.png", i + 1, file_name(&sheet.caption).chars().take(40).collect::<String>().trim_end_matches('-')),
             bytes: sheet.png.clone(),
         });
     }

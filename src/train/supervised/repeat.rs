@@ -92,7 +92,8 @@ pub(crate) fn train(learner: &mut dyn Learner, subset: &Subset, plan: &Plan<'_>,
         }
         rate.after(loss);
         losses.push(loss);
-        monitor.progress(step as u64 + 1, total as u64, "step", &[("loss", loss)]);
+        let shown = [("n", plan.per_class as f64), ("repeat", plan.repeat as f64 + 1.0), ("loss", loss)];
+        monitor.progress(step as u64 + 1, total as u64, "step", &shown);
 
         let last = step + 1 == total;
         if !last && !(step + 1).is_multiple_of(stop.evaluate_every) {
