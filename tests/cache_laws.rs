@@ -193,8 +193,8 @@ fn plan_why_and_dry_run_run_nothing_and_name_the_cause() {
     let plan = house.flow(&format!("plan {FILE}")).exits(0);
     let expected = "\
 run    sweep: parameter `classifiers.1.Knn.k` changed from 3 to 2
-run    report: follows `sweep`, and is reused if their outputs stay the same
-1 node to run and 1 that follow, 6 reused
+run    report: follows `sweep`, and is reused if its output stays the same
+1 node to run, 1 that follows, 6 reused
 ";
     assert_eq!(plan.out, expected);
     assert_eq!(house.flow(&format!("run {FILE} --dry-run")).exits(0).out, expected);

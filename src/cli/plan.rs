@@ -33,7 +33,8 @@ pub(super) fn show(written: &PipelineArguments, cache: &CacheArguments, nodes: &
             Planned::After { nodes } => {
                 after += 1;
                 let names: Vec<&str> = nodes.iter().map(|n| name(*n).as_str()).collect();
-                print(&format!("run    {}: follows `{}`, and is reused if their outputs stay the same", name(*id), names.join("`, `")));
+                let theirs = if names.len() == 1 { "its output stays" } else { "their outputs stay" };
+                print(&format!("run    {}: follows `{}`, and is reused if {theirs} the same", name(*id), names.join("`, `")));
             }
             Planned::Blocked { trouble } => {
                 run += 1;
@@ -41,7 +42,11 @@ pub(super) fn show(written: &PipelineArguments, cache: &CacheArguments, nodes: &
             }
         }
     }
-    let following = if after > 0 { format!(" and {after} that follow") } else { String::new() };
+    let following = match after {
+        0 => String::new(),
+        1 => ", 1 that follows".to_string(),
+        n => format!(", {n} that follow"),
+    };
     print(&format!("{} to run{following}, {reused} reused", count(run, "node")));
     Ok(Exit::Done)
 }

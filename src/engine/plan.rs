@@ -1,6 +1,6 @@
 //! What would run and why, without running anything.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::decide::{Decider, Decision, Places, Reason};
 use crate::diagnostic::Failure;
@@ -42,7 +42,8 @@ pub fn plan(
         let node = graph.node(id);
         let mut open: Vec<NodeId> =
             node.inputs.iter().map(|e| e.from).filter(|from| !matches!(planned.get(from), Some(Planned::Reuse { .. }))).collect();
-        open.dedup();
+        let mut seen = BTreeSet::new();
+        open.retain(|from| seen.insert(*from));
         let what = if !open.is_empty() {
             Planned::After { nodes: open }
         } else {
