@@ -32,6 +32,14 @@ enum Command {
     Check(PipelineArguments),
     /// Print the graph
     Graph(GraphArguments),
+    /// Write the pipeline's lock file: every node's key and results as they are now
+    Lock(LockArguments),
+    /// Hold the lock file against pipeline, files and results
+    Verify(VerifyArguments),
+    /// List the runs that ran something, the latest last
+    Runs(RunsArguments),
+    /// Say what differs between two runs: nodes, parameters, inputs, figures
+    Diff(DiffArguments),
 }
 
 /// Which pipeline, and what to change in it.
@@ -76,6 +84,9 @@ pub(super) struct RunArguments {
     /// Say what would run and why; run nothing
     #[arg(long)]
     pub dry_run: bool,
+    /// Run nothing where the pipeline or its files are not what its lock file says
+    #[arg(long)]
+    pub locked: bool,
     /// Where to compute: auto, cpu, cuda:N or metal
     #[arg(long, default_value = "auto", value_parser = device)]
     pub device: Device,
@@ -119,6 +130,52 @@ pub(super) struct GraphArguments {
     pub format: super::graph::Format,
 }
 
+#[derive(Args)]
+pub(super) struct LockArguments {
+    #[command(flatten)]
+    pub pipeline: PipelineArguments,
+    #[command(flatten)]
+    pub cache: CacheArguments,
+}
+
+#[derive(Args)]
+pub(super) struct VerifyArguments {
+    #[command(flatten)]
+    pub pipeline: PipelineArguments,
+    #[command(flatten)]
+    pub cache: CacheArguments,
+    /// Pipeline and files still give the locked keys (the default); needs no results
+    #[arg(long, conflicts_with_all = ["have", "contents"])]
+    pub keys: bool,
+    /// Besides, the locked results are in the cache
+    #[arg(long, conflicts_with = "contents")]
+    pub have: bool,
+    /// Besides, every byte of them is what its digest says
+    #[arg(long)]
+    pub contents: bool,
+}
+
+#[derive(Args)]
+pub(super) struct RunsArguments {
+    /// Only those of the pipeline of this name
+    #[arg(value_name = "NAME")]
+    pub pipeline: Option<String>,
+    #[command(flatten)]
+    pub cache: CacheArguments,
+}
+
+#[derive(Args)]
+pub(super) struct DiffArguments {
+    /// The earlier run: the first letters of its id, or `last`, `last-1`, `last-2`
+    #[arg(default_value = "last-1")]
+    pub a: String,
+    /// The later run
+    #[arg(default_value = "last")]
+    pub b: String,
+    #[command(flatten)]
+    pub cache: CacheArguments,
+}
+
 /// Reads `auto`, `cpu`, `cuda`, `cuda:1`, `metal`.
 fn device(text: &str) -> Result<Device, String> {
     let gpu = |device: Device, built: bool, feature: &str| match built {
@@ -146,6 +203,10 @@ pub fn main() -> ExitCode {
         Command::Why(arguments) => super::why::why(&arguments),
         Command::Check(arguments) => super::check::check(&arguments),
         Command::Graph(arguments) => super::graph::graph(&arguments),
+        Command::Lock(arguments) => super::lock::lock(&arguments.pipeline, &arguments.cache),
+        Command::Verify(arguments) => super::verify::verify(&arguments),
+        Command::Runs(arguments) => super::runs::runs(&arguments),
+        Command::Diff(arguments) => super::diff::diff(&arguments),
     };
     let exit = result.unwrap_or_else(|Stop { exit, words }| {
         super::console::complain(&words);

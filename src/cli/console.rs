@@ -156,6 +156,11 @@ pub(super) fn duration(seconds: f64) -> String {
     }
 }
 
+/// Returns a moment in seconds since 1970 as `2026-11-26T07:00:00Z`.
+pub(super) fn moment(seconds: f64) -> String {
+    jiff::Timestamp::from_second(seconds as i64).map_or_else(|_| "at an unknown time".to_string(), |time| time.to_string())
+}
+
 fn short(value: f64) -> String {
     match value.abs() {
         v if v >= 100.0 || v.fract() == 0.0 => format!("{value:.0}"),

@@ -12,6 +12,10 @@ pub enum Exit {
     Failed = 1,
     /// The pipeline or the command line is wrong.
     Wrong = 2,
+    /// A lock or a verification does not hold.
+    Unsound = 3,
+    /// Cannot tell: something needed is missing.
+    Unknown = 4,
     Interrupted = 130,
 }
 
@@ -26,6 +30,16 @@ impl Stop {
     /// The pipeline or the command line is wrong.
     pub fn wrong(words: impl fmt::Display) -> Self {
         Self { exit: Exit::Wrong, words: format!("error: {words}") }
+    }
+
+    /// A lock does not hold.
+    pub fn unsound(words: impl fmt::Display) -> Self {
+        Self { exit: Exit::Unsound, words: format!("error: {words}") }
+    }
+
+    /// Something needed is missing.
+    pub fn unknown(words: impl fmt::Display) -> Self {
+        Self { exit: Exit::Unknown, words: format!("error: {words}") }
     }
 }
 

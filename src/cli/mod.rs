@@ -3,12 +3,16 @@
 mod arguments;
 mod check;
 mod console;
+mod diff;
 mod events;
 mod exit;
 mod graph;
+mod lock;
 mod open;
 mod plan;
 mod run;
+mod runs;
+mod verify;
 mod why;
 
 pub use arguments::main;

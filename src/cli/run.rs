@@ -8,7 +8,7 @@ use super::arguments::RunArguments;
 use super::console::{Console, duration, print, say};
 use super::events::EventLog;
 use super::exit::{Exit, Stop};
-use super::{open, plan};
+use super::{open, plan, verify};
 use crate::engine::{self, Options, Status, Summary};
 use crate::graph::{Graph, NodeId};
 use crate::store::Store;
@@ -23,6 +23,9 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Exit, Stop> {
     let places = open::places(&arguments.pipeline, &arguments.cache);
     pipeline.missing_files(&wanted, &places)?;
     let store = open::store(&arguments.cache)?;
+    if arguments.locked {
+        verify::refuse_drift(&pipeline, &store, &places, &arguments.pipeline)?;
+    }
     let mut events = EventLog::open(arguments.events.as_deref()).map_err(|error| {
         Stop::wrong(format!("failed to write events to `{}`: {error}", arguments.events.as_deref().unwrap_or_default()))
     })?;

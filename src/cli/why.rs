@@ -1,7 +1,7 @@
 //! `flow why`: a node's key, component by component, against its last run.
 
 use super::arguments::WhyArguments;
-use super::console::{duration, print};
+use super::console::{duration, moment, print};
 use super::exit::{Exit, Stop};
 use super::open;
 use crate::engine::{self, Planned};
@@ -49,15 +49,7 @@ pub(super) fn why(arguments: &WhyArguments) -> Result<Exit, Stop> {
 
 /// When, where and at what cost: "2026-11-26T07:00:00Z on host, cpu, 2 threads, in 2 min 5 s, peak 300 MiB, by flow 0.1.0".
 fn made(how: &Provenance) -> String {
-    let when =
-        jiff::Timestamp::from_second((how.started + how.seconds) as i64).map_or_else(|_| "at an unknown time".into(), |t| t.to_string());
-    format!(
-        "{when} on {}, {}, {}, in {}, peak {:.0} MiB, by flow {}",
-        how.host,
-        how.device,
-        crate::diagnostic::count(how.threads, "thread"),
-        duration(how.seconds),
-        how.peak_mib,
-        how.flow
-    )
+    let (when, threads) = (moment(how.started + how.seconds), crate::diagnostic::count(how.threads, "thread"));
+    let (took, peak) = (duration(how.seconds), how.peak_mib);
+    format!("{when} on {}, {}, {threads}, in {took}, peak {peak:.0} MiB, by flow {}", how.host, how.device, how.flow)
 }

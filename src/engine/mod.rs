@@ -2,11 +2,13 @@
 
 mod decide;
 mod event;
+mod lock;
 mod plan;
 mod run;
 mod work;
 
 pub use decide::{Places, Reason};
 pub use event::{Event, Outcome, Status, Summary};
+pub use lock::{Drift, LOCK_FORMAT, Level, Lock, LockedNode, lock, verify};
 pub use plan::{Planned, plan};
 pub use run::{Options, run};

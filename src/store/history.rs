@@ -8,7 +8,7 @@ use std::fs;
 use serde::{Deserialize, Serialize};
 
 use super::{Store, atomically};
-use crate::diagnostic::{Context, Failure};
+use crate::diagnostic::{Context, Failure, count};
 use crate::digest::Digest;
 use crate::graph::Key;
 
@@ -58,6 +58,42 @@ impl Store {
     pub fn keep(&self, record: &RunRecord) -> Result<(), Failure> {
         let text = serde_json::to_vec_pretty(record).doing(|| "failed to write a run's record")?;
         atomically(&self.history_path().join("runs").join(format!("{}.json", record.run)), &text)
+    }
+
+    /// Returns the records of all runs that ran something, the oldest first. A damaged record counts as none.
+    pub fn runs(&self) -> Vec<RunRecord> {
+        let files = fs::read_dir(self.history_path().join("runs")).into_iter().flatten().flatten();
+        let mut runs: Vec<RunRecord> = files.filter_map(|file| serde_json::from_slice(&fs::read(file.path()).ok()?).ok()).collect();
+        runs.sort_by(|a, b| a.started.total_cmp(&b.started).then_with(|| a.run.cmp(&b.run)));
+        runs
+    }
+
+    /// Returns the run that a text means: the first letters of its id, `last`, or `last-2` for the second before it.
+    ///
+    /// # Errors
+    /// When no run or more than one is meant.
+    pub fn run_called(&self, text: &str) -> Result<RunRecord, Failure> {
+        let mut runs = self.runs();
+        let back = match text.strip_prefix("last") {
+            Some("") => Some(0),
+            Some(rest) => rest.strip_prefix('-').and_then(|n| n.parse::<usize>().ok()),
+            None => None,
+        };
+        if let Some(back) = back {
+            let known = runs.len();
+            let place = known.checked_sub(back + 1);
+            return place.map(|place| runs.swap_remove(place)).ok_or_else(|| {
+                Failure::new(format!("`{text}` reaches back beyond the {} on record", count(known, "run"))).help("`flow runs` lists them")
+            });
+        }
+        runs.retain(|run| run.run.starts_with(text));
+        match runs.len() {
+            1 => Ok(runs.swap_remove(0)),
+            0 => {
+                Err(Failure::new(format!("no run is called `{text}`")).help("`flow runs` lists them; `last` and `last-1` name the latest"))
+            }
+            n => Err(Failure::new(format!("`{text}` begins the names of {}", count(n, "run"))).help("write more of its letters")),
+        }
     }
 
     fn last_path(&self, pipeline: &str) -> std::path::PathBuf {

@@ -56,6 +56,15 @@ impl Store {
             && (!stored.folder || self.listing(&stored.digest).is_ok_and(|l| l.values().all(|d| self.is_sound(d))))
     }
 
+    /// Returns whether every byte of a stored output is what its digest says; hashes them all.
+    pub fn is_whole(&self, stored: &Stored) -> Result<bool, Failure> {
+        let sound = |digest: &Digest| Digest::of_file(&self.object_path(digest)).is_ok_and(|found| found == *digest);
+        if !sound(&stored.digest) {
+            return Ok(false);
+        }
+        Ok(!stored.folder || self.listing(&stored.digest)?.values().all(sound))
+    }
+
     /// Removes an object whose bytes are not what its name says, so that it is made again.
     pub fn forget_damaged(&self, stored: &Stored) {
         let listed = if stored.folder { self.listing(&stored.digest).unwrap_or_default() } else { BTreeMap::new() };

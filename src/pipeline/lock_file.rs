@@ -1,0 +1,69 @@
+//! A lock as text: `NAME.lock.ron` beside its pipeline, one block per node in the order of their names, so that merges stay local.
+
+use std::path::{Path, PathBuf};
+
+use crate::diagnostic::{Context, Failure};
+use crate::engine::{LOCK_FORMAT, Lock};
+
+const HEAD: &str = "// Written by `flow lock`, read by `flow verify` and `flow run --locked`. Commit it; do not edit it.\n";
+
+/// Returns where the lock of a pipeline lies.
+pub fn lock_path(pipeline: &Path) -> PathBuf {
+    pipeline.with_extension("lock.ron")
+}
+
+/// Returns the text of a lock; the same lock always has the same text.
+pub fn lock_text(lock: &Lock) -> Result<String, Failure> {
+    let pretty = ron::ser::PrettyConfig::new().struct_names(true).indentor("    ").new_line("\n");
+    let text = ron::ser::to_string_pretty(lock, pretty).doing(|| "failed to write the lock")?;
+    Ok(format!("{HEAD}{text}\n"))
+}
+
+/// Reads a lock.
+///
+/// # Errors
+/// When the file is not there, is no lock, or is of a format that this flow does not know.
+pub fn read_lock(path: &Path) -> Result<Lock, Failure> {
+    let text = std::fs::read_to_string(path)
+        .doing(|| format!("failed to read the lock `{}`", path.display()))
+        .map_err(|failure| failure.help("`flow lock` writes it"))?;
+    let lock: Lock = ron::from_str(&text)
+        .map_err(|error| Failure::new(format!("`{}` is not a lock: {error}", path.display())).help("write it again with `flow lock`"))?;
+    if lock.format != LOCK_FORMAT {
+        let message = format!("`{}` has lock format {}: this flow knows format {LOCK_FORMAT}", path.display(), lock.format);
+        return Err(Failure::new(message).help("write it again with `flow lock`"));
+    }
+    Ok(lock)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::digest::Digest;
+    use crate::engine::LockedNode;
+    use std::collections::BTreeMap;
+
+    #[test]
+    fn a_lock_survives_its_text_and_stands_beside_its_pipeline() {
+        let node = LockedNode {
+            kind: "Sweep".into(),
+            version: 2,
+            key: Digest::of(b"key"),
+            key_format: 1,
+            seed: Some(1),
+            params: r#"{"classifiers":[{"Knn":{"k":3}}]}"#.into(),
+            inputs: BTreeMap::from([("features".into(), Digest::of(b"f"))]),
+            outputs: BTreeMap::from([("results".into(), Digest::of(b"r"))]),
+            metrics: BTreeMap::from([("features.SVM.10".into(), 0.61)]),
+            provenance: Digest::of(b"p"),
+        };
+        let lock = Lock { format: LOCK_FORMAT, pipeline: "demo".into(), nodes: BTreeMap::from([("sweep".into(), node)]) };
+        let folder = tempfile::tempdir().unwrap();
+        let path = lock_path(&folder.path().join("demo.ron"));
+        assert_eq!(path.file_name().unwrap(), "demo.lock.ron");
+        std::fs::write(&path, lock_text(&lock).unwrap()).unwrap();
+        assert_eq!(read_lock(&path).unwrap(), lock);
+        std::fs::write(&path, "Lock(").unwrap();
+        assert!(read_lock(&path).unwrap_err().to_string().contains("is not a lock"));
+    }
+}
