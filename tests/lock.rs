@@ -100,3 +100,38 @@ fn damage_that_kept_its_stat_is_found_by_reading_every_byte_and_a_forged_lock_by
     // What is damaged is not there: its stat tells.
     assert_eq!(verify(&house, "--have").0, 4);
 }
+
+#[test]
+fn nodes_run_again_give_the_same_bytes_and_leave_the_cache_as_it_was() {
+    let house = locked();
+    let before = house.flow("runs").out;
+    assert_eq!(verify(&house, "--rebuild").1, "images: the same bytes\nsplit: the same bytes\n");
+    let (code, out, err) = verify(&house, "--rebuild --sample 1");
+    assert!(code == 0 && out.lines().count() == 1 && out.ends_with(": the same bytes\n"), "{out}");
+    assert!(err.ends_with("the lock holds: 1 node run again with the same outcome\n"), "{err}");
+    assert_eq!(house.flow("runs").out, before);
+}
+
+#[test]
+fn a_lock_of_results_that_do_not_follow_from_the_pipeline_is_found_out_by_running_again() {
+    let house = locked();
+    // Someone writes other numbers into the store and locks them: keys and digests agree with one another, and with nothing else.
+    let text = std::fs::read_to_string(house.path("study.lock.ron")).unwrap();
+    let outputs = text.split("\"split\": LockedNode").nth(1).unwrap().split("outputs: {").nth(1).unwrap();
+    let counts = outputs.split("\"counts\": \"").nth(1).unwrap()[..64].to_string();
+    let object = house.path(&format!("cache/objects/{}/{}", &counts[..2], &counts[2..]));
+    let forged = String::from_utf8(std::fs::read(object).unwrap()).unwrap().replace("12", "13");
+    let digest = flow::digest::Digest::of(forged.as_bytes()).hex();
+    house.write(&format!("cache/objects/{}/{}", &digest[..2], &digest[2..]), &forged);
+    let key = text.split("\"split\": LockedNode").nth(1).unwrap().split("key: \"").nth(1).unwrap()[..64].to_string();
+    for file in ["study.lock.ron".to_string(), format!("cache/entries/{}/{}.json", &key[..2], &key[2..])] {
+        house.edit_in(&file, &counts, &digest);
+    }
+    assert_eq!(verify(&house, "--contents").0, 0);
+    let (code, out, err) = verify(&house, "--rebuild");
+    assert_eq!(code, 3, "{err}");
+    assert!(out.starts_with("images: the same bytes\nsplit: differs in `counts`, first at `counts`: byte "), "{out}");
+    for word in ["locked", "rebuilt"] {
+        assert!(house.path(&format!("cache/out/study/split.{word}/counts")).exists(), "{err}");
+    }
+}

@@ -145,14 +145,20 @@ pub(super) struct VerifyArguments {
     #[command(flatten)]
     pub cache: CacheArguments,
     /// Pipeline and files still give the locked keys (the default); needs no results
-    #[arg(long, conflicts_with_all = ["have", "contents"])]
+    #[arg(long, conflicts_with_all = ["have", "contents", "rebuild"])]
     pub keys: bool,
     /// Besides, the locked results are in the cache
-    #[arg(long, conflicts_with = "contents")]
+    #[arg(long, conflicts_with_all = ["contents", "rebuild"])]
     pub have: bool,
     /// Besides, every byte of them is what its digest says
-    #[arg(long)]
+    #[arg(long, conflicts_with = "rebuild")]
     pub contents: bool,
+    /// Run the nodes again in a store of their own and compare: bytes, or figures within the stage's tolerance
+    #[arg(long)]
+    pub rebuild: bool,
+    /// Run only so many of them again, chosen at random
+    #[arg(long, value_name = "K", requires = "rebuild")]
+    pub sample: Option<usize>,
 }
 
 #[derive(Args)]

@@ -10,6 +10,7 @@ mod graph;
 mod lock;
 mod open;
 mod plan;
+mod rebuild;
 mod run;
 mod runs;
 mod verify;

@@ -55,7 +55,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Exit, Stop> {
 }
 
 /// Returns a flag that the first Ctrl-C or termination signal sets; a second one ends the program at once.
-fn on_interrupt() -> Arc<AtomicBool> {
+pub(super) fn on_interrupt() -> Arc<AtomicBool> {
     let flag = Arc::new(AtomicBool::new(false));
     let seen = flag.clone();
     // Where the signal cannot be caught it ends the program as ever, which the store survives.
@@ -102,7 +102,7 @@ fn show_results(graph: &Graph, store: &Store, summary: &Summary, to_stderr: bool
 }
 
 /// Returns the folder for a node's plain files: names are kept readable and harmless.
-fn place(store: &Store, graph: &Graph, node: NodeId) -> PathBuf {
+pub(super) fn place(store: &Store, graph: &Graph, node: NodeId) -> PathBuf {
     let harmless = |text: &str| text.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect::<String>();
     store.root().join("out").join(harmless(&graph.name)).join(harmless(&graph.node(node).name))
 }

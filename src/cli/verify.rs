@@ -3,7 +3,7 @@
 use super::arguments::{PipelineArguments, VerifyArguments};
 use super::console::{print, say};
 use super::exit::{Exit, Stop};
-use super::open;
+use super::{open, rebuild};
 use crate::diagnostic::count;
 use crate::engine::{self, Drift, Level, Places};
 use crate::pipeline::{Pipeline, lock_path, read_lock};
@@ -21,6 +21,9 @@ pub(super) fn verify(arguments: &VerifyArguments) -> Result<Exit, Stop> {
     let drifts = drifts(&pipeline, &store, &places, &arguments.pipeline, level)?;
     drifts.iter().for_each(|(name, drift)| print(&format!("{name}: {drift}")));
     let exit = verdict(&drifts);
+    if arguments.rebuild && exit == Exit::Done {
+        return rebuild::rebuild(arguments, &pipeline, &store, &places);
+    }
     let nodes = count(pipeline.graph.ids().count(), "node");
     say(&match exit {
         Exit::Done => {

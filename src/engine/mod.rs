@@ -4,6 +4,7 @@ mod decide;
 mod event;
 mod lock;
 mod plan;
+mod rebuild;
 mod run;
 mod work;
 
@@ -11,4 +12,5 @@ pub use decide::{Places, Reason};
 pub use event::{Event, Outcome, Status, Summary};
 pub use lock::{Drift, LOCK_FORMAT, Level, Lock, LockedNode, lock, verify};
 pub use plan::{Planned, plan};
+pub use rebuild::{Lab, Remade, rebuild};
 pub use run::{Options, run};

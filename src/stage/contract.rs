@@ -144,6 +144,12 @@ pub trait Stage: Send + Sync + fmt::Debug {
         false
     }
 
+    /// How far headline figures may lie from those of another type of CPU, as a share of the larger of the figure and 1; none where the
+    /// bytes are the same on all.
+    fn tolerance(&self) -> Option<f64> {
+        None
+    }
+
     /// Whether a run leaves something to look at: such an output is also laid out as plain files beside the store.
     fn shown(&self) -> bool {
         false

@@ -164,6 +164,10 @@ impl Stage for Dino {
         true
     }
 
+    fn tolerance(&self) -> Option<f64> {
+        Some(0.05)
+    }
+
     fn run(&self, io: &Io) -> Result<(), Failure> {
         on_cpu(io)?;
         let images = io::images(io, "images")?;

@@ -77,6 +77,10 @@ impl Stage for Features {
         true
     }
 
+    fn tolerance(&self) -> Option<f64> {
+        Some(0.02)
+    }
+
     fn run(&self, io: &Io) -> Result<(), Failure> {
         on_cpu(io)?;
         let images = io::images(io, "images")?;

@@ -173,6 +173,10 @@ impl Stage for Supervised {
         true
     }
 
+    fn tolerance(&self) -> Option<f64> {
+        Some(0.1)
+    }
+
     fn run(&self, io: &Io) -> Result<(), Failure> {
         on_cpu(io)?;
         let bench = Bench::open(io, protocol!(self))?;
@@ -249,6 +253,10 @@ impl Stage for LinearProbe {
 
     fn takes_all_cores(&self) -> bool {
         true
+    }
+
+    fn tolerance(&self) -> Option<f64> {
+        Some(0.1)
     }
 
     fn run(&self, io: &Io) -> Result<(), Failure> {

@@ -95,6 +95,10 @@ impl Stage for Sweep {
         true
     }
 
+    fn tolerance(&self) -> Option<f64> {
+        Some(0.02)
+    }
+
     fn run(&self, io: &Io) -> Result<(), Failure> {
         let set = FeatureSet::from_bytes(&io::bytes(io, "features")?)?;
         let (labels, train, test) = people(&io::labels(io, "labels")?, &io::split(io, "split")?);

@@ -46,6 +46,10 @@ impl Stage for Transform {
         true
     }
 
+    fn tolerance(&self) -> Option<f64> {
+        Some(0.02)
+    }
+
     fn run(&self, io: &Io) -> Result<(), Failure> {
         let set = FeatureSet::from_bytes(&io::bytes(io, "features")?)?;
         let ids: Vec<String> = io::images(io, "fit_on")?.rows().iter().map(|row| row.id.to_string()).collect();

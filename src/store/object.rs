@@ -6,7 +6,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::folder::sync_folder;
-use super::{Store, Stored};
+use super::{Entry, Store, Stored};
 use crate::diagnostic::{Context, Failure};
 use crate::digest::Digest;
 
@@ -56,6 +56,51 @@ impl Store {
             && (!stored.folder || self.listing(&stored.digest).is_ok_and(|l| l.values().all(|d| self.is_sound(d))))
     }
 
+    /// Takes an entry and its objects over from another store in the same file system, by hard links where these are possible.
+    ///
+    /// # Errors
+    /// When an object is not there or cannot be copied.
+    pub fn adopt(&self, other: &Store, entry: &Entry) -> Result<(), Failure> {
+        let take = |digest: &Digest| -> Result<(), Failure> {
+            let (from, to) = (other.object_path(digest), self.object_path(digest));
+            let what = || format!("failed to take over object {}", digest.short());
+            if !to.exists() {
+                fs::create_dir_all(to.parent().unwrap_or(self.root())).doing(what)?;
+                fs::hard_link(&from, &to).or_else(|_| fs::copy(&from, &to).map(|_| ())).doing(what)?;
+            }
+            Ok(())
+        };
+        for stored in entry.outputs.values() {
+            take(&stored.digest)?;
+            if stored.folder {
+                self.listing(&stored.digest)?.values().try_for_each(&take)?;
+            }
+        }
+        self.record(entry)
+    }
+
+    /// Says where one of our outputs and one of another store first differ: the file of a folder, and the byte.
+    pub fn first_difference(&self, own: &Stored, other: &Store, theirs: &Stored) -> String {
+        let (mut mine, mut its, mut name) = (own.digest, theirs.digest, String::new());
+        if own.folder && theirs.folder {
+            let (Ok(a), Ok(b)) = (self.listing(&mine), other.listing(&its)) else { return "a listing cannot be read".to_string() };
+            let names: std::collections::BTreeSet<&String> = a.keys().chain(b.keys()).collect();
+            let Some(first) = names.into_iter().find(|name| a.get(*name) != b.get(*name)) else { return "nothing differs".to_string() };
+            match (a.get(first), b.get(first)) {
+                (Some(x), Some(y)) => (mine, its, name) = (*x, *y, format!("`{first}`, ")),
+                (None, _) => return format!("`{first}` is new"),
+                (_, None) => return format!("`{first}` is gone"),
+            }
+        }
+        match (fs::read(self.object_path(&mine)), fs::read(other.object_path(&its))) {
+            (Ok(a), Ok(b)) => {
+                let at = a.iter().zip(&b).position(|(x, y)| x != y).unwrap_or(a.len().min(b.len()));
+                format!("{name}byte {at} of {}", a.len())
+            }
+            _ => format!("{name}the bytes cannot be read"),
+        }
+    }
+
     /// Returns whether every byte of a stored output is what its digest says; hashes them all.
     pub fn is_whole(&self, stored: &Stored) -> Result<bool, Failure> {
         let sound = |digest: &Digest| Digest::of_file(&self.object_path(digest)).is_ok_and(|found| found == *digest);
@@ -93,6 +138,21 @@ impl Store {
             fs::copy(object, &file).doing(what)?;
             fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).doing(what)?;
         }
+        Ok(())
+    }
+
+    /// Copies a stored output to `target/port`: a folder's files, or the one file.
+    pub fn lay_out_output(&self, port: &str, stored: &Stored, target: &Path) -> Result<(), Failure> {
+        if stored.folder {
+            return self.lay_out(stored, &target.join(port));
+        }
+        let what = || format!("failed to lay out `{}`", target.join(port).display());
+        fs::create_dir_all(target).doing(what)?;
+        let object =
+            self.object(&stored.digest).ok_or_else(|| Failure::new(format!("object {} is missing or damaged", stored.digest.short())))?;
+        // A file from before is read-only no more than its folder is: replace it.
+        let _ = fs::remove_file(target.join(port));
+        fs::copy(object, target.join(port)).doing(what)?;
         Ok(())
     }
 
