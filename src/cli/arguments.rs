@@ -36,6 +36,9 @@ enum Command {
     Lock(LockArguments),
     /// Hold the lock file against pipeline, files and results
     Verify(VerifyArguments),
+    /// Look after the cache: what it holds, what may go, whether it is sound
+    #[command(subcommand)]
+    Cache(CacheCommand),
     /// List the runs that ran something, the latest last
     Runs(RunsArguments),
     /// Say what differs between two runs: nodes, parameters, inputs, figures
@@ -161,6 +164,40 @@ pub(super) struct VerifyArguments {
     pub sample: Option<usize>,
 }
 
+#[derive(Subcommand)]
+pub(super) enum CacheCommand {
+    /// Bytes by pipeline and node, and what it took to make them
+    Du(CacheArguments),
+    /// Remove results of no recent run; only says what would go, unless told to delete
+    Gc(GcArguments),
+    /// Look at every object and entry, and forget what is damaged so that it is made again
+    Check(CacheCheckArguments),
+}
+
+#[derive(Args)]
+pub(super) struct GcArguments {
+    #[command(flatten)]
+    pub cache: CacheArguments,
+    /// Results of so many latest runs are kept
+    #[arg(long, value_name = "N", default_value_t = 10)]
+    pub keep_runs: usize,
+    /// Remove only as much as must go for the rest to fit, the cheapest to make again per byte first: 500M, 20G
+    #[arg(long, value_name = "SIZE", value_parser = size)]
+    pub max_size: Option<u64>,
+    /// Really remove it
+    #[arg(long)]
+    pub delete: bool,
+}
+
+#[derive(Args)]
+pub(super) struct CacheCheckArguments {
+    #[command(flatten)]
+    pub cache: CacheArguments,
+    /// Hash every byte again, instead of trusting files whose stat did not change
+    #[arg(long)]
+    pub contents: bool,
+}
+
 #[derive(Args)]
 pub(super) struct RunsArguments {
     /// Only those of the pipeline of this name
@@ -180,6 +217,14 @@ pub(super) struct DiffArguments {
     pub b: String,
     #[command(flatten)]
     pub cache: CacheArguments,
+}
+
+/// Reads `500`, `500K`, `500M`, `20G`, `1T`: powers of 1024.
+fn size(text: &str) -> Result<u64, String> {
+    let (digits, unit) = text.split_at(text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len()));
+    let power = ["", "K", "M", "G", "T"].iter().position(|known| unit.eq_ignore_ascii_case(known));
+    let bytes = digits.parse::<u64>().ok().zip(power).and_then(|(n, power)| n.checked_mul(1 << (10 * power)));
+    bytes.ok_or_else(|| format!("expected a size such as 500M or 20G, found `{text}`"))
 }
 
 /// Reads `auto`, `cpu`, `cuda`, `cuda:1`, `metal`.
@@ -211,6 +256,7 @@ pub fn main() -> ExitCode {
         Command::Graph(arguments) => super::graph::graph(&arguments),
         Command::Lock(arguments) => super::lock::lock(&arguments.pipeline, &arguments.cache),
         Command::Verify(arguments) => super::verify::verify(&arguments),
+        Command::Cache(command) => super::cache::cache(&command),
         Command::Runs(arguments) => super::runs::runs(&arguments),
         Command::Diff(arguments) => super::diff::diff(&arguments),
     };
@@ -229,6 +275,12 @@ mod tests {
     fn the_definitions_are_consistent() {
         use clap::CommandFactory;
         Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn sizes_are_read_with_their_units() {
+        assert_eq!([size("7"), size("2K"), size("1g")], [Ok(7), Ok(2048), Ok(1 << 30)]);
+        assert!(size("2Q").is_err() && size("").is_err() && size("99999999999T").is_err());
     }
 
     #[test]

@@ -17,6 +17,12 @@ pub struct KeyLock {
 }
 
 impl Store {
+    /// Returns whether a run works on `key` now.
+    pub(super) fn is_worked_on(&self, key: &Digest) -> bool {
+        let file = File::open(self.lock_path(key));
+        file.is_ok_and(|file| matches!(file.try_lock_shared(), Err(std::fs::TryLockError::WouldBlock)))
+    }
+
     /// Waits until no other run works on `key`, then takes the right to do so.
     ///
     /// # Errors

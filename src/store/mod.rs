@@ -6,7 +6,9 @@ mod history;
 mod lock;
 mod object;
 mod watch;
+mod care; // what lies in the store, what may go, what is damaged
 
+pub use care::{Checked, Holding, Sweep};
 pub use entry::{Entry, Provenance, Stored};
 pub use folder::{Store, atomically};
 pub use history::{History, NodeRecord, RunRecord};

@@ -156,7 +156,7 @@ impl Store {
         Ok(())
     }
 
-    fn listing(&self, digest: &Digest) -> Result<BTreeMap<String, Digest>, Failure> {
+    pub(super) fn listing(&self, digest: &Digest) -> Result<BTreeMap<String, Digest>, Failure> {
         let path = self.object_path(digest);
         let what = || format!("failed to read the folder listing {}", digest.short());
         serde_json::from_slice(&fs::read(path).doing(what)?).doing(what)

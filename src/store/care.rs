@@ -1,0 +1,193 @@
+//! Keeping the store small and sound: what lies in it, what may go, what is damaged.
+//!
+//! Deletes in an order that leaves no lie behind: the entry first, then objects that no entry names.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime};
+
+use super::{Entry, Store, Stored};
+use crate::diagnostic::{Context, Failure};
+use crate::digest::Digest;
+
+/// Objects younger than this may belong to a run that has not written its entry yet.
+const IN_FLIGHT: Duration = Duration::from_secs(3600);
+
+/// A result and what it costs to keep and to make again.
+#[derive(Clone, Debug)]
+pub struct Holding {
+    pub key: Digest,
+    pub entry: Entry,
+    /// Pipeline and node that made or used it last, where a run is on record.
+    pub of: Option<(String, String)>,
+    /// Bytes of its outputs; those it shares with others count for each.
+    pub bytes: u64,
+    /// Whether one of the runs to keep has it.
+    pub kept: bool,
+}
+
+/// What a check of the store found and forgot.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Checked {
+    pub entries: usize,
+    pub objects: usize,
+    /// Entries that could not be read, or whose outputs are damaged or gone: forgotten, so that they are made again.
+    pub forgotten: Vec<String>,
+    /// Objects whose bytes are not what their name says: removed.
+    pub damaged: Vec<Digest>,
+}
+
+/// What a clean-up takes, or would take.
+#[derive(Clone, Debug, Default)]
+pub struct Sweep {
+    /// Results that go, the cheapest to make again per byte first.
+    pub entries: Vec<Holding>,
+    /// Objects that no entry names, and their bytes.
+    pub loose: Vec<(Digest, u64)>,
+    /// Checkpoints of keys nobody works on, and their bytes.
+    pub states: Vec<(PathBuf, u64)>,
+}
+
+impl Store {
+    /// Returns everything the store holds. The last `keep_runs` runs on record say what is kept.
+    pub fn holdings(&self, keep_runs: usize) -> Vec<Holding> {
+        let runs = self.runs();
+        let mut of: HashMap<Digest, (String, String)> = HashMap::new();
+        let mut kept: BTreeSet<Digest> = BTreeSet::new();
+        for (i, run) in runs.iter().enumerate() {
+            for (node, record) in &run.nodes {
+                let Some(key) = record.key else { continue };
+                of.insert(key, (run.pipeline.clone(), node.clone()));
+                if i + keep_runs >= runs.len() {
+                    kept.insert(key);
+                }
+            }
+        }
+        let entries = self.entry_keys().into_iter().filter_map(|key| self.entry(&key).map(|entry| (key, entry)));
+        entries
+            .map(|(key, entry)| Holding {
+                of: of.get(&key).cloned(),
+                bytes: entry.outputs.values().map(|stored| stored.bytes).sum(),
+                kept: kept.contains(&key) || self.is_worked_on(&key),
+                key,
+                entry,
+            })
+            .collect()
+    }
+
+    /// Returns what may go: results of no kept run, or, with `max_bytes`, as many of all results as must go for the rest to fit.
+    pub fn sweepable(&self, keep_runs: usize, max_bytes: Option<u64>) -> Sweep {
+        let holdings = self.holdings(keep_runs);
+        let total: u64 = holdings.iter().map(|h| h.bytes).sum();
+        let mut going: Vec<Holding> = holdings.iter().filter(|h| !h.kept).cloned().collect();
+        going.sort_by(|a, b| worth(a).total_cmp(&worth(b)));
+        if let Some(most) = max_bytes {
+            let mut over = total.saturating_sub(most);
+            going.retain(|holding| {
+                let goes = over > 0;
+                over = over.saturating_sub(holding.bytes);
+                goes
+            });
+        }
+        let gone: BTreeSet<Digest> = going.iter().map(|h| h.key).collect();
+        let named: BTreeSet<Digest> = holdings.iter().filter(|h| !gone.contains(&h.key)).flat_map(|h| self.named_by(&h.entry)).collect();
+        let theirs: BTreeSet<Digest> = going.iter().flat_map(|h| self.named_by(&h.entry)).collect();
+        let goes = |digest: &Digest, path: &Path| !named.contains(digest) && (theirs.contains(digest) || is_old(path));
+        let loose = self.object_files().into_iter().filter(|(digest, path)| goes(digest, path));
+        let loose = loose.map(|(digest, path)| (digest, fs::metadata(path).map_or(0, |m| m.len()))).collect();
+        let states = fs::read_dir(self.root().join("state")).into_iter().flatten().flatten().map(|folder| folder.path());
+        let idle = |path: &PathBuf| {
+            let key = path.file_name().and_then(|name| name.to_str()).and_then(|name| name.parse().ok());
+            is_old(path) && key.is_none_or(|key| !self.is_worked_on(&key))
+        };
+        let states = states.filter(idle).map(|path| (path.clone(), folder_bytes(&path))).collect();
+        Sweep { entries: going, loose, states }
+    }
+
+    /// Takes away what [`sweepable`](Self::sweepable) found.
+    pub fn sweep_away(&self, sweep: &Sweep) -> Result<(), Failure> {
+        for holding in &sweep.entries {
+            fs::remove_file(self.entry_path(&holding.key)).doing(|| format!("failed to forget {}", holding.key.short()))?;
+        }
+        for (digest, _) in &sweep.loose {
+            fs::remove_file(self.object_path(digest)).doing(|| format!("failed to remove object {}", digest.short()))?;
+        }
+        for (path, _) in &sweep.states {
+            fs::remove_dir_all(path).doing(|| format!("failed to remove `{}`", path.display()))?;
+        }
+        Ok(())
+    }
+
+    /// Looks at every object and entry, by stat or by every byte, and forgets what is not sound.
+    pub fn check_up(&self, every_byte: bool) -> Result<Checked, Failure> {
+        let mut checked = Checked::default();
+        for (digest, path) in self.object_files() {
+            checked.objects += 1;
+            let found = if every_byte { Digest::of_file(&path).ok() } else { self.watch().digest(&path).ok() };
+            if found != Some(digest) {
+                fs::remove_file(&path).doing(|| format!("failed to remove `{}`", path.display()))?;
+                checked.damaged.push(digest);
+            }
+        }
+        for key in self.entry_keys() {
+            checked.entries += 1;
+            let sound = self.entry(&key).is_some_and(|entry| entry.outputs.values().all(|stored| self.holds(stored)));
+            if !sound {
+                fs::remove_file(self.entry_path(&key)).doing(|| format!("failed to forget {}", key.short()))?;
+                checked.forgotten.push(key.hex());
+            }
+        }
+        self.watch().save()?;
+        Ok(checked)
+    }
+
+    /// Every object that an entry names, the files of folders among them.
+    fn named_by(&self, entry: &Entry) -> Vec<Digest> {
+        let files = |stored: &Stored| -> Vec<Digest> {
+            let listed: BTreeMap<String, Digest> =
+                if stored.folder { self.listing(&stored.digest).unwrap_or_default() } else { BTreeMap::new() };
+            listed.into_values().chain([stored.digest]).collect()
+        };
+        entry.outputs.values().flat_map(files).collect()
+    }
+
+    fn object_files(&self) -> Vec<(Digest, PathBuf)> {
+        two_levels(&self.root().join("objects"), "")
+    }
+
+    fn entry_keys(&self) -> Vec<Digest> {
+        two_levels(&self.root().join("entries"), ".json").into_iter().map(|(key, _)| key).collect()
+    }
+}
+
+/// Seconds that a byte of a result saves: the least worth keeping goes first.
+fn worth(holding: &Holding) -> f64 {
+    holding.entry.provenance.seconds / holding.bytes.max(1) as f64
+}
+
+fn is_old(path: &Path) -> bool {
+    let changed = fs::metadata(path).and_then(|m| m.modified());
+    changed.is_ok_and(|time| SystemTime::now().duration_since(time).is_ok_and(|age| age > IN_FLIGHT))
+}
+
+fn folder_bytes(folder: &Path) -> u64 {
+    let files = fs::read_dir(folder).into_iter().flatten().flatten();
+    files.filter_map(|file| file.metadata().ok()).map(|m| m.len()).sum()
+}
+
+/// Files named by a digest in two levels: `ab/cdef..` with an ending.
+fn two_levels(root: &Path, ending: &str) -> Vec<(Digest, PathBuf)> {
+    let mut found = Vec::new();
+    for first in fs::read_dir(root).into_iter().flatten().flatten() {
+        for second in fs::read_dir(first.path()).into_iter().flatten().flatten() {
+            let (head, rest) = (first.file_name(), second.file_name());
+            let hex = head.to_str().zip(rest.to_str()).and_then(|(head, rest)| Some(format!("{head}{}", rest.strip_suffix(ending)?)));
+            if let Some(digest) = hex.and_then(|hex| hex.parse().ok()) {
+                found.push((digest, second.path()));
+            }
+        }
+    }
+    found.sort();
+    found
+}
