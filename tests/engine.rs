@@ -102,7 +102,7 @@ impl House {
             forced: forced.iter().map(|n| graph.find(n).unwrap()).collect(),
             keep_going,
             device: Device::Cpu,
-            places: Places { base: self.base().to_path_buf(), data: None },
+            places: Places { base: self.base().to_path_buf(), ..Places::default() },
             interrupt: Arc::new(AtomicBool::new(false)),
         };
         let wanted: Vec<_> = graph.ids().collect();
@@ -264,7 +264,7 @@ fn a_damaged_input_is_remade_before_it_is_read() {
         forced: vec![],
         keep_going: true,
         device: Device::Cpu,
-        places: Places { base: house.base().to_path_buf(), data: None },
+        places: Places { base: house.base().to_path_buf(), ..Places::default() },
         interrupt: Arc::new(AtomicBool::new(false)),
     };
     // Only `c` is wanted, so `a` is looked at closely only when `c` is about to read it.

@@ -30,5 +30,7 @@ pub(super) fn store(arguments: &CacheArguments) -> Result<Arc<Store>, Stop> {
 /// Returns where the pipeline's paths lead.
 pub(super) fn places(pipeline: &PipelineArguments, cache: &CacheArguments) -> Places {
     let base = pipeline.pipeline.parent().unwrap_or(Path::new("")).to_path_buf();
-    Places { base, data: cache.data.clone() }
+    // What is no text cannot stand in a key, and no node asks for it.
+    let environment = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    Places { base, data: cache.data.clone(), environment: environment.collect() }
 }

@@ -90,7 +90,7 @@ fn show_results(graph: &Graph, store: &Store, summary: &Summary, to_stderr: bool
         let Some(entry) = outcome.key.and_then(|key| store.entry(&key)) else { continue };
         for output in node.stage.outputs().iter().filter(|o| o.folder) {
             let folder = place(store, graph, outcome.node);
-            store.lay_out(&entry.outputs[output.name], &folder)?;
+            store.lay_out(&entry.outputs[&*output.name], &folder)?;
             if let Ok(headline) = std::fs::read_to_string(folder.join("headline.txt")) {
                 tell(headline.trim_end());
             }

@@ -58,13 +58,14 @@ pub struct Looked {
     pub snapshots: Vec<Snapshot>,
 }
 
-/// Where the paths of a pipeline lead on this machine.
+/// What a pipeline means on this machine: where its paths lead, and what its environment variables say.
 #[derive(Clone, Debug, Default)]
 pub struct Places {
     /// The pipeline's own folder: relative paths start here.
     pub base: PathBuf,
     /// What `$FLOW_DATA` at the start of a path stands for; without it, the folder `data` beside `base`.
     pub data: Option<PathBuf>,
+    pub environment: BTreeMap<String, String>,
 }
 
 impl Places {
@@ -121,7 +122,8 @@ impl<'a> Decider<'a> {
     /// Returns the node's key from what its inputs hold: `held(node, port)` is the digest of an output.
     pub fn key(&self, id: NodeId, looked: &Looked, held: impl Fn(NodeId, &str) -> Digest) -> Key {
         let node = self.graph.node(id);
-        let mut inputs: BTreeMap<String, Digest> = node.inputs.iter().map(|edge| (edge.role.clone(), held(edge.from, edge.port))).collect();
+        let mut inputs: BTreeMap<String, Digest> =
+            node.inputs.iter().map(|edge| (edge.role.clone(), held(edge.from, &edge.port))).collect();
         inputs.extend(looked.sets.iter().map(|(role, set)| (role.clone(), set.digest())));
         Key {
             format: KEY_FORMAT,
@@ -130,6 +132,12 @@ impl<'a> Decider<'a> {
             params: without_nothings(node.stage.params()),
             seed: node.stage.seeded().then_some(self.graph.seed),
             inputs,
+            environment: node
+                .stage
+                .environment()
+                .into_iter()
+                .map(|name| (name.clone(), self.places.environment.get(&name).cloned()))
+                .collect(),
         }
     }
 
@@ -164,7 +172,7 @@ mod tests {
     #[test]
     fn paths_start_at_the_pipeline_and_data_lies_beside_it_or_where_one_says() {
         let led = |base: &str, data: Option<&str>, path: &str| {
-            let places = Places { base: base.into(), data: data.map(PathBuf::from) };
+            let places = Places { base: base.into(), data: data.map(PathBuf::from), ..Places::default() };
             places.resolve(path).display().to_string()
         };
         assert_eq!(led("pipelines", None, "demo/x.npz"), "pipelines/demo/x.npz");

@@ -37,6 +37,9 @@ pub struct LockedNode {
     /// Parameters that differ from their defaults, as JSON.
     pub params: String,
     pub inputs: BTreeMap<String, Digest>,
+    /// Environment variables that count.
+    #[serde(default)]
+    pub environment: BTreeMap<String, Option<String>>,
     pub outputs: BTreeMap<String, Digest>,
     pub metrics: BTreeMap<String, f64>,
     /// Digest of how, where and when the results were made.
@@ -54,6 +57,7 @@ impl LockedNode {
             seed: key.seed,
             params: key.params.to_string(),
             inputs: key.inputs.clone(),
+            environment: key.environment.clone(),
             outputs: entry.outputs.iter().map(|(port, stored)| (port.clone(), stored.digest)).collect(),
             metrics: entry.metrics.clone(),
             provenance: Digest::of_json(&provenance),
@@ -69,6 +73,7 @@ impl LockedNode {
             params: serde_json::from_str(&self.params).unwrap_or_default(),
             seed: self.seed,
             inputs: self.inputs.clone(),
+            environment: self.environment.clone(),
         }
     }
 }

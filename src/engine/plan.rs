@@ -55,7 +55,7 @@ pub fn plan(
                         _ => unreachable!("only nodes whose inputs are reused get a key"),
                     });
                     match decider.decide(id, &key, true, forced.contains(&id)) {
-                        Decision::Reuse(entry) if node.stage.outputs().iter().all(|o| entry.outputs.contains_key(o.name)) => {
+                        Decision::Reuse(entry) if node.stage.outputs().iter().all(|o| entry.outputs.contains_key(&*o.name)) => {
                             Planned::Reuse { key, entry }
                         }
                         Decision::Reuse(_) => Planned::Run { key, reason: Reason::NotInStore },

@@ -215,7 +215,7 @@ impl Run<'_> {
         let node = self.graph.node(id);
         let upstream = self.graph.closure(&[id]);
         let inputs = node.inputs.iter().filter_map(|edge| {
-            let stored = &self.entry(edge.from).1.outputs[edge.port];
+            let stored = &self.entry(edge.from).1.outputs[&edge.port];
             self.store.object(&stored.digest).map(|path| (edge.role.clone(), path))
         });
         let job = Job {
@@ -227,6 +227,7 @@ impl Run<'_> {
             snapshots: looked.snapshots,
             seed: self.graph.seed,
             device: self.options.device.clone(),
+            environment: self.options.places.environment.clone(),
             ancestors: upstream.iter().filter(|a| **a != id).map(|a| self.ancestor(*a)).collect(),
             upstream_sources: upstream.iter().filter_map(|a| self.sets.get(a)).flatten().cloned().collect(),
             store: self.store.clone(),
@@ -243,10 +244,10 @@ impl Run<'_> {
     fn remake_damaged_inputs(&mut self, id: NodeId) -> bool {
         let mut again: BTreeMap<NodeId, Vec<String>> = BTreeMap::new();
         for edge in &self.graph.node(id).inputs {
-            let stored = &self.entry(edge.from).1.outputs[edge.port];
+            let stored = &self.entry(edge.from).1.outputs[&edge.port];
             if !self.store.holds(stored) {
                 self.store.forget_damaged(stored);
-                again.entry(edge.from).or_default().push(edge.port.to_string());
+                again.entry(edge.from).or_default().push(edge.port.clone());
             }
         }
         if again.is_empty() {

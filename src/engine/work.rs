@@ -48,6 +48,7 @@ pub(super) struct Job {
     pub snapshots: Vec<Snapshot>,
     pub seed: u64,
     pub device: Device,
+    pub environment: BTreeMap<String, String>,
     pub ancestors: Vec<Ancestor>,
     pub upstream_sources: Vec<FileSet>,
     pub store: Arc<Store>,
@@ -88,7 +89,7 @@ impl Job {
         let clock = Instant::now();
         let scratch = self.store.scratch(&key)?;
         for output in self.stage.outputs().iter().filter(|o| o.folder) {
-            std::fs::create_dir_all(scratch.path().join(output.name)).doing(|| "failed to make an output folder")?;
+            std::fs::create_dir_all(scratch.path().join(&*output.name)).doing(|| "failed to make an output folder")?;
         }
         let library = Shelf { store: self.store.clone(), sets: self.upstream_sources, index: OnceLock::new() };
         let io = Io {
@@ -98,6 +99,7 @@ impl Job {
             state: self.store.state(&key)?,
             seed: self.seed,
             device: self.device.clone(),
+            environment: self.environment,
             ancestors: self.ancestors,
             library: Arc::new(library),
             monitor,
@@ -109,7 +111,7 @@ impl Job {
         }
         let mut outputs = BTreeMap::new();
         for output in self.stage.outputs() {
-            let path = io.output(output.name);
+            let path = io.output(&output.name);
             if !path.exists() {
                 return Err(Failure::new(format!("the stage did not write its output `{}`", output.name))
                     .help("please report it: flow has a mistake of its own"));

@@ -45,7 +45,7 @@ pub fn build(name: &str, seed: u64, drafts: Vec<Draft>, unreadable: &[String]) -
     let by_name: HashMap<&str, usize> = drafts.iter().enumerate().map(|(i, d)| (d.name.as_str(), i)).collect();
     let resolver = Resolver { drafts: &drafts, outputs: &outputs, by_name: &by_name, unreadable };
 
-    let mut wires: Vec<Vec<(String, usize, &'static str)>> = Vec::new();
+    let mut wires: Vec<Vec<(String, usize, String)>> = Vec::new();
     for draft in &drafts {
         // A path that is not given is told below, with what should lie there.
         let untold: Vec<Source> = draft.stage.sources().into_iter().filter(|s| s.path.is_empty()).collect();
@@ -89,7 +89,10 @@ pub fn build(name: &str, seed: u64, drafts: Vec<Draft>, unreadable: &[String]) -
         .map(|&old| Node {
             name: drafts[old].name.clone(),
             stage: drafts[old].stage.clone(),
-            inputs: wires[old].iter().map(|(role, from, port)| Edge { role: role.clone(), from: place[*from], port }).collect(),
+            inputs: wires[old]
+                .iter()
+                .map(|(role, from, port)| Edge { role: role.clone(), from: place[*from], port: port.clone() })
+                .collect(),
         })
         .collect();
     Ok(Graph::new(name.to_string(), seed, nodes))
@@ -122,7 +125,7 @@ struct Resolver<'a> {
 
 impl Resolver<'_> {
     /// Finds the node and port that an input's text means; nothing where an optional input is left open.
-    fn resolve(&self, draft: &Draft, input: &Input) -> Result<Option<(usize, &'static str)>, Box<Problem>> {
+    fn resolve(&self, draft: &Draft, input: &Input) -> Result<Option<(usize, String)>, Box<Problem>> {
         let text = input.reference.as_str();
         if text.is_empty() {
             return match input.presence == Presence::Required {
@@ -139,7 +142,7 @@ impl Resolver<'_> {
         }
         if input.presence == Presence::Beside {
             let from = self.by_name.get(node).copied();
-            return Ok(from.and_then(|from| self.outputs[from].iter().find(|o| o.kind == input.kind).map(|o| (from, o.name))));
+            return Ok(from.and_then(|from| self.outputs[from].iter().find(|o| o.kind == input.kind).map(|o| (from, o.name.to_string()))));
         }
         let Some(&from) = self.by_name.get(node) else {
             let names: Vec<&str> = self.drafts.iter().map(|d| d.name.as_str()).filter(|name| *name != draft.name).collect();
@@ -148,9 +151,9 @@ impl Resolver<'_> {
         };
         let outputs = &self.outputs[from];
         let Some(port) = port else {
-            let fitting: Vec<&Output> = outputs.iter().filter(|o| o.kind == input.kind).collect();
+            let fitting: Vec<&Output> = outputs.iter().filter(|o| input.kind.takes(o.kind)).collect();
             return match fitting[..] {
-                [output] => Ok(Some((from, output.name))),
+                [output] => Ok(Some((from, output.name.to_string()))),
                 [] => Err(problem(
                     format!("`{}` needs {} for its `{}`, but `{node}` provides {}", draft.name, input.kind, input.role, list(outputs)),
                     self.provider(draft, input),
@@ -166,16 +169,16 @@ impl Resolver<'_> {
             };
         };
         let Some(output) = outputs.iter().find(|o| o.name == port) else {
-            let help = nearest(port, outputs.iter().map(|o| o.name)).map(|p| format!("did you mean `{node}.{p}`?"));
+            let help = nearest(port, outputs.iter().map(|o| &*o.name)).map(|p| format!("did you mean `{node}.{p}`?"));
             return Err(problem(format!("`{node}` has no output `{port}`; it provides {}", list(outputs)), help));
         };
-        if output.kind != input.kind {
+        if !input.kind.takes(output.kind) {
             return Err(problem(
                 format!("`{}` needs {} for its `{}`, but `{text}` is {}", draft.name, input.kind, input.role, output.kind),
                 self.provider(draft, input),
             ));
         }
-        Ok(Some((from, output.name)))
+        Ok(Some((from, output.name.to_string())))
     }
 
     /// Names an output that would fit.
@@ -197,7 +200,7 @@ fn list(outputs: &[Output]) -> String {
 }
 
 /// One problem for each knot of nodes that wait for one another, said as `a -> b -> a`.
-fn cycles(graph: &DiGraph<usize, ()>, drafts: &[Draft], wires: &[Vec<(String, usize, &'static str)>]) -> Vec<Problem> {
+fn cycles(graph: &DiGraph<usize, ()>, drafts: &[Draft], wires: &[Vec<(String, usize, String)>]) -> Vec<Problem> {
     let mut problems = Vec::new();
     for knot in tarjan_scc(graph) {
         let mut members: Vec<usize> = knot.iter().map(|i| graph[*i]).collect();

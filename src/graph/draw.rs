@@ -16,7 +16,7 @@ pub fn dot(graph: &Graph) -> String {
         for edge in &graph.node(id).inputs {
             let from = &graph.node(edge.from).name;
             let _ =
-                writeln!(out, "  {} -> {} [label={}];", quoted(from), quoted(&graph.node(id).name), quoted(&label(edge.port, &edge.role)));
+                writeln!(out, "  {} -> {} [label={}];", quoted(from), quoted(&graph.node(id).name), quoted(&label(&edge.port, &edge.role)));
         }
     }
     out + "}\n"
@@ -32,7 +32,7 @@ pub fn mermaid(graph: &Graph) -> String {
     }
     for id in graph.ids() {
         for edge in &graph.node(id).inputs {
-            let _ = writeln!(out, "  n{} -- \"{}\" --> n{}", edge.from.0, escaped(&label(edge.port, &edge.role)), id.0);
+            let _ = writeln!(out, "  n{} -- \"{}\" --> n{}", edge.from.0, escaped(&label(&edge.port, &edge.role)), id.0);
         }
     }
     out

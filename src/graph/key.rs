@@ -5,6 +5,7 @@
 //! | key format, node kind, the stage's semantic version | node names, the pipeline's name |
 //! | parameters that differ from their defaults | paths, times, host |
 //! | the seed, where the stage draws random numbers | thread counts, jobs, device |
+//! | environment variables that the stage says count | all others |
 //! | role and content digest of each direct input and file set | digests of anything further upstream |
 //!
 //! The struct is hashed, stored beside the outputs and shown by `flow why`: one value, three uses.
@@ -29,6 +30,9 @@ pub struct Key {
     pub params: Value,
     pub seed: Option<u64>,
     pub inputs: BTreeMap<String, Digest>,
+    /// Environment variables that the stage says count; none for one that is not set.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub environment: BTreeMap<String, Option<String>>,
 }
 
 /// One difference between two keys.
@@ -54,6 +58,12 @@ pub enum Change {
     Seed {
         was: Option<u64>,
         is: Option<u64>,
+    },
+    /// An environment variable that counts has another value.
+    Environment {
+        name: String,
+        was: Option<String>,
+        is: Option<String>,
     },
     /// What is read at this port has other content.
     Input {
@@ -86,6 +96,14 @@ impl Key {
         compare("", &earlier.params, &self.params, &mut changes);
         if earlier.seed != self.seed {
             changes.push(Change::Seed { was: earlier.seed, is: self.seed });
+        }
+        let names: std::collections::BTreeSet<&String> = earlier.environment.keys().chain(self.environment.keys()).collect();
+        for name in names {
+            let value = |key: &Key| key.environment.get(name).cloned().flatten();
+            let (was, is) = (value(earlier), value(self));
+            if was != is || earlier.environment.contains_key(name) != self.environment.contains_key(name) {
+                changes.push(Change::Environment { name: name.clone(), was, is });
+            }
         }
         let roles: std::collections::BTreeSet<&String> = earlier.inputs.keys().chain(self.inputs.keys()).collect();
         for role in roles {
@@ -130,6 +148,10 @@ impl fmt::Display for Change {
             Self::StageRevised { was, is } => write!(f, "the stage was revised from version {was} to {is}"),
             Self::Parameter { name, was, is } => write!(f, "parameter `{name}` changed from {} to {}", value(was), value(is)),
             Self::Seed { was, is } => write!(f, "the seed changed from {} to {}", seed(was), seed(is)),
+            Self::Environment { name, was, is } => {
+                let value = |v: &Option<String>| v.as_ref().map_or("nothing".to_string(), |v| format!("{v:?}"));
+                write!(f, "environment variable `{name}` changed from {} to {}", value(was), value(is))
+            }
             Self::Input { role, was, is } => write!(f, "input `{role}` changed from {} to {}", digest(was), digest(is)),
         }
     }
@@ -148,6 +170,7 @@ mod tests {
             params: json!({"repeats": 5, "classifiers": [{"Knn": {"k": 10}}]}),
             seed: Some(1),
             inputs: BTreeMap::from([("features".into(), Digest::of(b"f"))]),
+            environment: BTreeMap::from([("LANG".into(), None)]),
         }
     }
 
@@ -155,10 +178,14 @@ mod tests {
     fn every_component_changes_the_digest_and_is_named() {
         let base = key();
         type Edit = fn(&mut Key);
-        let edits: [(Edit, &str); 5] = [
+        let edits: [(Edit, &str); 6] = [
             (|k| k.version = 2, "the stage was revised from version 1 to 2"),
             (|k| k.params["classifiers"][0]["Knn"]["k"] = json!(5), "parameter `classifiers.0.Knn.k` changed from 10 to 5"),
             (|k| k.params["repeats"] = Value::Null, "parameter `repeats` changed from 5 to its default"),
+            (
+                |k| k.environment = BTreeMap::from([("LANG".into(), Some("C".into()))]),
+                "environment variable `LANG` changed from nothing to \"C\"",
+            ),
             (|k| k.seed = Some(2), "the seed changed from 1 to 2"),
             (|k| k.inputs = BTreeMap::from([("features".into(), Digest::of(b"g"))]), "input `features` changed from "),
         ];

@@ -14,7 +14,7 @@ pub struct Edge {
     pub role: String,
     pub from: NodeId,
     /// The name of the output port.
-    pub port: &'static str,
+    pub port: String,
 }
 
 /// A named stage and the wires it reads.

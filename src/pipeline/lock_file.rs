@@ -53,6 +53,7 @@ mod tests {
             seed: Some(1),
             params: r#"{"classifiers":[{"Knn":{"k":3}}]}"#.into(),
             inputs: BTreeMap::from([("features".into(), Digest::of(b"f"))]),
+            environment: BTreeMap::from([("LANG".into(), None)]),
             outputs: BTreeMap::from([("results".into(), Digest::of(b"r"))]),
             metrics: BTreeMap::from([("features.SVM.10".into(), 0.61)]),
             provenance: Digest::of(b"p"),

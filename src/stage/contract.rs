@@ -3,6 +3,7 @@
 //! A stage is a value: its parameters, already checked. It names its ports and files before anything runs, so that the flow
 //! wing can type-check a graph, compute keys and explain them without knowing what a stage does.
 
+use std::borrow::Cow;
 use std::fmt;
 
 use serde_json::Value;
@@ -11,9 +12,19 @@ use super::Io;
 use crate::diagnostic::Failure;
 use crate::params::{DataPath, Ref};
 
-/// What an output holds. Two ports fit when their kinds are equal.
+/// What an output holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Kind(pub &'static str);
+
+impl Kind {
+    /// An input of this kind takes whatever the named output holds.
+    pub const ANY: Self = Self("anything");
+
+    /// Returns whether an output of kind `output` may be read at a port of this kind.
+    pub fn takes(self, output: Self) -> bool {
+        self == output || self == Self::ANY
+    }
+}
 
 impl fmt::Display for Kind {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -68,7 +79,7 @@ impl Input {
 /// A port that others may take from.
 #[derive(Clone, Debug)]
 pub struct Output {
-    pub name: &'static str,
+    pub name: Cow<'static, str>,
     pub kind: Kind,
     /// A folder of files rather than one file.
     pub folder: bool,
@@ -76,13 +87,13 @@ pub struct Output {
 
 impl Output {
     /// One file.
-    pub const fn file(name: &'static str, kind: Kind) -> Self {
-        Self { name, kind, folder: false }
+    pub fn file(name: impl Into<Cow<'static, str>>, kind: Kind) -> Self {
+        Self { name: name.into(), kind, folder: false }
     }
 
     /// A folder of files.
-    pub const fn folder(name: &'static str, kind: Kind) -> Self {
-        Self { name, kind, folder: true }
+    pub fn folder(name: impl Into<Cow<'static, str>>, kind: Kind) -> Self {
+        Self { name: name.into(), kind, folder: true }
     }
 }
 
@@ -118,6 +129,11 @@ pub trait Stage: Send + Sync + fmt::Debug {
 
     /// The parameters whose values cannot be used.
     fn check(&self) -> Vec<Complaint> {
+        Vec::new()
+    }
+
+    /// The environment variables whose values decide the output.
+    fn environment(&self) -> Vec<String> {
         Vec::new()
     }
 

@@ -70,6 +70,7 @@ pub struct Io {
     pub(crate) state: PathBuf,
     pub(crate) seed: u64,
     pub(crate) device: Device,
+    pub(crate) environment: BTreeMap<String, String>,
     pub(crate) ancestors: Vec<Ancestor>,
     pub(crate) library: Arc<dyn Library>,
     pub(crate) monitor: Arc<dyn Monitor>,
@@ -110,6 +111,11 @@ impl Io {
     /// Returns the device to compute on.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// Returns the environment of whoever runs the pipeline. Only variables that the stage names may decide an output.
+    pub fn environment(&self) -> &BTreeMap<String, String> {
+        &self.environment
     }
 
     /// Returns every node this one stands on, in order.

@@ -30,6 +30,10 @@ pub const TRANSFORM: Kind = Kind("fitted transform");
 pub const SWEEP: Kind = Kind("results");
 /// Results as plain tables.
 pub const TABLES: Kind = Kind("tables");
+/// A file of a command's making.
+pub const FILE: Kind = Kind("file");
+/// A folder of a command's making.
+pub const FOLDER: Kind = Kind("folder");
 /// The page to look at.
 pub const REPORT: Kind = Kind("report");
 /// Pictures of images and their augmented views.

@@ -14,6 +14,7 @@ mod features;
 mod transform;
 mod sweep;
 mod report;
+mod command;
 mod step; // the closed list of them
 
 pub use step::Step;

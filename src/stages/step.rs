@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 
+use super::command::Command;
 use super::dino::Dino;
 use super::features::Features;
 use super::import::Import;
@@ -28,6 +29,7 @@ pub enum Step {
     Transform(Transform),
     Sweep(Sweep),
     Report(Report),
+    Command(Command),
 }
 
 impl Step {
@@ -44,6 +46,7 @@ impl Step {
             Self::Transform(stage) => Arc::new(stage),
             Self::Sweep(stage) => Arc::new(stage),
             Self::Report(stage) => Arc::new(stage),
+            Self::Command(stage) => Arc::new(stage),
         }
     }
 }

@@ -1,0 +1,92 @@
+//! Any program as a node.
+
+mod house;
+
+use house::House;
+
+const STUDY: &str = r#"Pipeline(
+    name: "study",
+    nodes: {
+        "count": Command(
+            run: ["sh", "{script}", "{data}", "{total}"],
+            files: {"script": "count.sh", "data": "data"},
+            outputs: {"total": File},
+        ),
+        "double": Command(
+            run: ["sh", "-c", "expr $(cat {total}) '*' 2 > {folder}/twice; echo done; echo also >&2"],
+            inputs: {"total": "count.total"},
+            outputs: {"folder": Folder},
+            env: ["FACTOR"],
+        ),
+    },
+)"#;
+
+fn house() -> House {
+    let house = House::new(STUDY);
+    house.write("count.sh", "cat $1/* | wc -l > $2\n");
+    house.write("data/a", "1\n2\n");
+    house.write("data/b", "3\n");
+    house
+}
+
+fn output(house: &House, digest: &str) -> String {
+    std::fs::read_to_string(house.path(&format!("cache/objects/{}/{}", &digest[..2], &digest[2..]))).unwrap()
+}
+
+#[test]
+fn a_program_reads_and_makes_what_it_was_said_to() {
+    let house = house();
+    let said = house.run("");
+    assert_eq!(said.ran(), ["count", "double"], "{}", said.err);
+    let digest = |node: &str, port: &str| said.nodes()[node]["outputs"][port].as_str().unwrap().to_string();
+    assert_eq!(output(&house, &digest("count", "total")).trim(), "3");
+    assert_eq!(output(&house, &digest("double", "log")), "done\nalso\n");
+    assert!(output(&house, &digest("double", "folder")).contains("twice"));
+    assert_eq!(house.run("").ran(), [""; 0]);
+}
+
+#[test]
+fn data_script_and_counted_variables_run_what_reads_them_and_nothing_else_does() {
+    let house = house();
+    house.run("");
+    // As many lines: the count stays the same, and stops the change.
+    house.write("data/b", "4\n");
+    assert_eq!(house.run("").ran(), ["count"]);
+    house.write("data/c", "5\n");
+    assert_eq!(house.run("").ran(), ["count", "double"]);
+    house.write("count.sh", "cat $1/* | wc -l > $2 # the same\n");
+    assert_eq!(house.run("").ran(), ["count"]);
+    let with = |factor: &str| {
+        let mut command = house.command("plan study.ron");
+        command.env("FACTOR", factor).env("OTHER", "x");
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    assert_eq!(with("3"), "run    double: environment variable `FACTOR` changed from nothing to \"3\"\n1 node to run, 1 reused\n");
+}
+
+#[test]
+fn a_failing_program_shows_how_it_ended_and_the_last_it_said() {
+    let house = house();
+    house.write("count.sh", "echo one; echo two >&2; exit 3\n");
+    let said = house.run("");
+    assert_eq!(said.code, Some(1));
+    let expected = "error: `count` failed: `sh` ended with exit status: 3; the last it printed:\n  one\n  two\n";
+    assert!(said.err.contains(expected), "{}", said.err);
+    house.write("count.sh", "true\n");
+    let said = house.run("");
+    assert!(said.err.contains("`sh` ended well, but did not make its output `total`"), "{}", said.err);
+    house.edit(r#"run: ["sh", "{script}""#, r#"run: ["no-such-program", "{script}""#);
+    assert!(house.run("").err.contains("failed to start `no-such-program`"));
+}
+
+#[test]
+fn a_program_is_given_no_variable_but_the_few_that_all_get_and_those_that_count() {
+    let house = house();
+    house.write("count.sh", "env | cut -d= -f1 | sort > $2\n");
+    let mut command = house.command("run study.ron count --events events.jsonl");
+    command.env("FACTOR", "2").env("SECRET", "x");
+    assert!(command.output().unwrap().status.success());
+    let event = house.events("events.jsonl").into_iter().find(|e| e["node"] == "count").unwrap();
+    let names = output(&house, event["outputs"]["total"].as_str().unwrap());
+    assert!(names.contains("PATH") && !names.contains("SECRET") && !names.contains("FACTOR"), "{names}");
+}
