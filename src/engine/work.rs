@@ -8,13 +8,13 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock};
-use std::time::{Instant, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use crate::diagnostic::{Context, Failure};
 use crate::digest::Digest;
 use crate::graph::{Key, NodeId};
 use crate::stage::{Ancestor, Device, FileSet, Io, Library, Monitor, Stage};
-use crate::store::{Entry, Provenance, Snapshot, Store};
+use crate::store::{Durability, Entry, Provenance, Snapshot, Store};
 
 /// What a worker tells the one who decides.
 pub(super) enum Message {
@@ -36,6 +36,9 @@ pub(super) enum Message {
         seconds: f64,
     },
 }
+
+/// A result that took longer to make is on the disk before its node is done.
+const WORTH_WAITING_FOR: Duration = Duration::from_secs(1);
 
 /// Everything one node's work needs.
 pub(super) struct Job {
@@ -96,7 +99,7 @@ impl Job {
             inputs: self.inputs,
             sources: self.sources,
             scratch: scratch.path().to_path_buf(),
-            state: self.store.state(&key)?,
+            state: self.store.state(&key),
             seed: self.seed,
             device: self.device.clone(),
             environment: self.environment,
@@ -109,6 +112,7 @@ impl Job {
         if let Some(file) = self.snapshots.iter().find_map(Snapshot::first_moved) {
             return Err(Failure::new(format!("`{file}` changed while it was being read, so nothing was recorded")).help("run again"));
         }
+        let durability = if clock.elapsed() < WORTH_WAITING_FOR { Durability::Soon } else { Durability::Now };
         let mut outputs = BTreeMap::new();
         for output in self.stage.outputs() {
             let path = io.output(&output.name);
@@ -116,7 +120,7 @@ impl Job {
                 return Err(Failure::new(format!("the stage did not write its output `{}`", output.name))
                     .help("please report it: flow has a mistake of its own"));
             }
-            let stored = if output.folder { self.store.take_folder(&path) } else { self.store.take_file(&path) }?;
+            let stored = if output.folder { self.store.take_folder(&path, durability) } else { self.store.take_file(&path, durability) }?;
             outputs.insert(output.name.to_string(), stored);
         }
         let entry = Entry {
@@ -133,7 +137,7 @@ impl Job {
                 peak_mib: peak_mib(),
             },
         };
-        self.store.record(&entry)?;
+        self.store.record(&entry, durability)?;
         self.store.clear_state(&key);
         Ok((Box::new(entry), true))
     }

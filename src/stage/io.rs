@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::Monitor;
-use crate::diagnostic::Failure;
+use crate::diagnostic::{Context, Failure};
 use crate::digest::Digest;
 
 /// The files below a path outside the store, each with the digest of its content.
@@ -98,9 +98,10 @@ impl Io {
         self.scratch.join(port)
     }
 
-    /// Returns a folder that outlives a killed run of this very key: for checkpoints.
-    pub fn state(&self) -> &Path {
-        &self.state
+    /// Returns a folder that outlives a killed run of this very key, making it if need be: for checkpoints.
+    pub fn state(&self) -> Result<&Path, Failure> {
+        std::fs::create_dir_all(&self.state).doing(|| format!("failed to make `{}`", self.state.display()))?;
+        Ok(&self.state)
     }
 
     /// Returns the pipeline's seed.

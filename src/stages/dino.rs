@@ -176,7 +176,7 @@ impl Stage for Dino {
         let shelf = Shelf(io.library());
         io::write_bytes(io, "sheet", &contact_sheet(&images, &shelf, &recipe, io.seed(), 6)?)?;
         let views = MultiCrop::new(&images, &shelf, recipe.clone(), io.seed(), PICTURE_MEMORY, io.monitor())?;
-        let trained = train_dino(&sizes, &self.training(), weights, &views, views.n_views(), io.seed(), io.state(), io.monitor())?;
+        let trained = train_dino(&sizes, &self.training(), weights, &views, views.n_views(), io.seed(), io.state()?, io.monitor())?;
 
         io.monitor().note(trained.curve.verdict.words());
         if let Some(last) = trained.curve.rows.last() {

@@ -193,7 +193,7 @@ impl Stage for Supervised {
             plain: &plain,
             seed: io.seed(),
             of: made_from(io, &["images", "start"], &recipe)?,
-            folder: io.state(),
+            folder: io.state()?,
         };
         // Every repeat starts from the same imported weights, or from random ones of its own.
         let start = |repeat: usize| {
@@ -279,7 +279,7 @@ impl Stage for LinearProbe {
             plain: &plain,
             seed: io.seed(),
             of: made_from(io, &["images", "model"], &recipe)?,
-            folder: io.state(),
+            folder: io.state()?,
         };
         let (mut cells, mut points) = (Vec::new(), Vec::new());
         for n in &self.per_class {

@@ -5,7 +5,7 @@ use std::fs;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Store, atomically};
+use super::{Durability, Store, atomically};
 use crate::diagnostic::{Context, Failure};
 use crate::digest::Digest;
 use crate::graph::Key;
@@ -51,9 +51,9 @@ impl Store {
     }
 
     /// Records what a key made.
-    pub fn record(&self, entry: &Entry) -> Result<(), Failure> {
+    pub fn record(&self, entry: &Entry, durability: Durability) -> Result<(), Failure> {
         let text = serde_json::to_vec_pretty(entry).doing(|| "failed to write an entry")?;
-        atomically(&self.entry_path(&entry.key.digest()), &text)
+        atomically(&self.entry_path(&entry.key.digest()), &text, durability)
     }
 
     /// Returns the stored outputs that are missing or damaged.

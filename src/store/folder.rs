@@ -72,17 +72,15 @@ impl Store {
         self.root.join(room).join(&hex[..2]).join(format!("{}{ending}", &hex[2..]))
     }
 
-    /// Returns the folder that outlives a killed run of `key`, making it if need be.
-    pub fn state(&self, key: &Digest) -> Result<PathBuf, Failure> {
-        let path = self.root.join("state").join(key.hex());
-        fs::create_dir_all(&path).doing(|| format!("failed to make `{}`", path.display()))?;
-        Ok(path)
+    /// Returns the folder that outlives a killed run of `key`; it may not be there yet.
+    pub fn state(&self, key: &Digest) -> PathBuf {
+        self.root.join("state").join(key.hex())
     }
 
     /// Forgets the checkpoints of a key that is done.
     pub fn clear_state(&self, key: &Digest) {
         // Only disk space is at stake: a folder that stays is swept by `flow cache gc`.
-        let _ = fs::remove_dir_all(self.root.join("state").join(key.hex()));
+        let _ = fs::remove_dir_all(self.state(key));
     }
 
     /// Makes an empty scratch folder in the store's own file system.
@@ -108,16 +106,31 @@ impl Store {
     }
 }
 
-/// Writes a file so that it is there whole or not at all, also after a crash.
-pub fn atomically(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
+/// When bytes must have reached the disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Durability {
+    /// Before the call returns: what took long to make survives a power cut.
+    Now,
+    /// Whenever the system writes them. After a power cut they may be missing or cut short, which is noticed before they are used: what
+    /// took less time to make than the disk takes to answer is not worth waiting for.
+    Soon,
+}
+
+/// Writes a file so that it is there whole or not at all: other processes never see half of it, and with [`Durability::Now`] neither
+/// does whoever comes after a power cut.
+pub fn atomically(path: &Path, bytes: &[u8], durability: Durability) -> Result<(), Failure> {
     let what = || format!("failed to write `{}`", path.display());
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).doing(what)?;
     let mut file = tempfile::NamedTempFile::new_in(folder).doing(what)?;
     file.write_all(bytes).doing(what)?;
-    file.as_file().sync_all().doing(what)?;
+    if durability == Durability::Now {
+        file.as_file().sync_all().doing(what)?;
+    }
     file.persist(path).doing(what)?;
-    sync_folder(folder);
+    if durability == Durability::Now {
+        sync_folder(folder);
+    }
     Ok(())
 }
 

@@ -7,7 +7,7 @@ use std::fs;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Store, atomically};
+use super::{Durability, Store, atomically};
 use crate::diagnostic::{Context, Failure, count};
 use crate::digest::Digest;
 use crate::graph::Key;
@@ -49,15 +49,18 @@ impl Store {
     /// Remembers the keys of this run's nodes beside those of nodes it did not touch.
     pub fn remember(&self, pipeline: &str, nodes: BTreeMap<String, Key>) -> Result<(), Failure> {
         let mut history = self.history(pipeline);
+        if nodes.iter().all(|(name, key)| history.nodes.get(name) == Some(key)) {
+            return Ok(());
+        }
         history.nodes.extend(nodes);
         let text = serde_json::to_vec(&history).doing(|| "failed to write the history")?;
-        atomically(&self.last_path(pipeline), &text)
+        atomically(&self.last_path(pipeline), &text, Durability::Soon)
     }
 
     /// Keeps the record of a run.
     pub fn keep(&self, record: &RunRecord) -> Result<(), Failure> {
         let text = serde_json::to_vec_pretty(record).doing(|| "failed to write a run's record")?;
-        atomically(&self.history_path().join("runs").join(format!("{}.json", record.run)), &text)
+        atomically(&self.history_path().join("runs").join(format!("{}.json", record.run)), &text, Durability::Soon)
     }
 
     /// Returns the records of all runs that ran something, the oldest first. A damaged record counts as none.

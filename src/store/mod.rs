@@ -10,7 +10,7 @@ mod care; // what lies in the store, what may go, what is damaged
 
 pub use care::{Checked, Holding, Sweep};
 pub use entry::{Entry, Provenance, Stored};
-pub use folder::{Store, atomically};
+pub use folder::{Durability, Store, atomically};
 pub use history::{History, NodeRecord, RunRecord};
 pub use lock::KeyLock;
 pub use watch::{Snapshot, Watch};

@@ -6,13 +6,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use super::folder::sync_folder;
-use super::{Entry, Store, Stored};
+use super::{Durability, Entry, Store, Stored};
 use crate::diagnostic::{Context, Failure};
 use crate::digest::Digest;
 
 impl Store {
     /// Takes over a file that a stage wrote: hashes it and moves it to its place.
-    pub fn take_file(&self, path: &Path) -> Result<Stored, Failure> {
+    pub fn take_file(&self, path: &Path, durability: Durability) -> Result<Stored, Failure> {
         let what = || format!("failed to store `{}`", path.display());
         let digest = Digest::of_file(path).doing(what)?;
         let bytes = fs::metadata(path).doing(what)?.len();
@@ -21,27 +21,31 @@ impl Store {
             let folder = place.parent().unwrap_or(self.root());
             fs::create_dir_all(folder).doing(what)?;
             fs::set_permissions(path, fs::Permissions::from_mode(0o444)).doing(what)?;
-            File::open(path).and_then(|f| f.sync_all()).doing(what)?;
+            if durability == Durability::Now {
+                File::open(path).and_then(|f| f.sync_all()).doing(what)?;
+            }
             fs::rename(path, &place).doing(what)?;
-            sync_folder(folder);
+            if durability == Durability::Now {
+                sync_folder(folder);
+            }
             self.watch().learn(&place, digest);
         }
         Ok(Stored { digest, bytes, folder: false })
     }
 
     /// Takes over a folder that a stage wrote: every file an object, the listing one more.
-    pub fn take_folder(&self, path: &Path) -> Result<Stored, Failure> {
+    pub fn take_folder(&self, path: &Path, durability: Durability) -> Result<Stored, Failure> {
         let mut listing = BTreeMap::new();
         let mut bytes = 0;
         for (name, file) in files_below(path)? {
-            let stored = self.take_file(&file)?;
+            let stored = self.take_file(&file, durability)?;
             bytes += stored.bytes;
             listing.insert(name, stored.digest);
         }
         let text = serde_json::to_vec(&listing).doing(|| "failed to write a folder's listing")?;
         let list = path.with_extension("listing");
-        super::atomically(&list, &text)?;
-        let stored = self.take_file(&list)?;
+        fs::write(&list, text).doing(|| "failed to write a folder's listing")?;
+        let stored = self.take_file(&list, durability)?;
         Ok(Stored { digest: stored.digest, bytes: bytes + stored.bytes, folder: true })
     }
 
@@ -76,7 +80,7 @@ impl Store {
                 self.listing(&stored.digest)?.values().try_for_each(&take)?;
             }
         }
-        self.record(entry)
+        self.record(entry, Durability::Soon)
     }
 
     /// Says where one of our outputs and one of another store first differ: the file of a folder, and the byte.
@@ -201,7 +205,7 @@ mod tests {
         let scratch = store.scratch(&Digest::of(bytes)).unwrap();
         let file = scratch.path().join("out");
         fs::write(&file, bytes).unwrap();
-        store.take_file(&file).unwrap()
+        store.take_file(&file, Durability::Now).unwrap()
     }
 
     #[test]
@@ -235,7 +239,7 @@ mod tests {
         fs::create_dir_all(made.join("figures")).unwrap();
         fs::write(made.join("index.html"), "page").unwrap();
         fs::write(made.join("figures/a.svg"), "figure").unwrap();
-        let stored = store.take_folder(&made).unwrap();
+        let stored = store.take_folder(&made, Durability::Now).unwrap();
         let target = tempfile::tempdir().unwrap();
         fs::write(target.path().join("stale.html"), "old").unwrap();
         store.lay_out(&stored, target.path()).unwrap();

@@ -16,7 +16,7 @@ use std::time::SystemTime;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use super::atomically;
+use super::{Durability, atomically};
 use crate::diagnostic::{Context, Failure};
 use crate::digest::Digest;
 use crate::stage::FileSet;
@@ -70,7 +70,7 @@ impl Watch {
     pub fn save(&self) -> Result<(), Failure> {
         if self.changed.swap(false, Ordering::Relaxed) {
             let known = self.known();
-            atomically(&self.path, &encode(&known))?;
+            atomically(&self.path, &encode(&known), Durability::Soon)?;
         }
         Ok(())
     }
