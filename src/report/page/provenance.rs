@@ -7,7 +7,7 @@ use crate::report::study::Study;
 pub fn section(study: &Study) -> Option<Markup> {
     (!study.provenance.is_empty()).then(|| {
         html! {
-            p { "Each row is a node of the pipeline. The key stands for everything that decides the node's result: kind, version, parameters, seed and the content of its inputs. When, where and how long each node ran is kept with it in the cache: `flow why` shows it." }
+            p { "Each row is a node of the pipeline. The key stands for everything that decides the node's result: kind, version, parameters, seed and the content of its inputs. When, where and how long each node ran is kept with it in the cache: " code { "flow why" } " shows it." }
             div.scroll { table {
                 thead { tr {
                     th.text { "node" } th.text { "kind" } th.text { "made from" } th.text { "parameters that differ from their defaults" }
