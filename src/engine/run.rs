@@ -214,10 +214,7 @@ impl Run<'_> {
         self.tell(&Event::Started { node: id, reason: reason.clone() });
         let node = self.graph.node(id);
         let upstream = self.graph.closure(&[id]);
-        let inputs = node.inputs.iter().filter_map(|edge| {
-            let stored = &self.entry(edge.from).1.outputs[&edge.port];
-            self.store.object(&stored.digest).map(|path| (edge.role.clone(), path))
-        });
+        let inputs = node.inputs.iter().map(|edge| (edge.role.clone(), self.entry(edge.from).1.outputs[&edge.port].clone()));
         let job = Job {
             node: id,
             stage: node.stage.clone(),

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock};
@@ -14,7 +14,7 @@ use crate::diagnostic::{Context, Failure};
 use crate::digest::Digest;
 use crate::graph::{Key, NodeId};
 use crate::stage::{Ancestor, Device, FileSet, Io, Library, Monitor, Stage};
-use crate::store::{Durability, Entry, Provenance, Snapshot, Store};
+use crate::store::{Durability, Entry, Provenance, Snapshot, Store, Stored};
 
 /// What a worker tells the one who decides.
 pub(super) enum Message {
@@ -46,7 +46,7 @@ pub(super) struct Job {
     pub stage: Arc<dyn Stage>,
     pub key: Key,
     pub forced: bool,
-    pub inputs: BTreeMap<String, PathBuf>,
+    pub inputs: BTreeMap<String, Stored>,
     pub sources: BTreeMap<String, FileSet>,
     pub snapshots: Vec<Snapshot>,
     pub seed: u64,
@@ -94,9 +94,11 @@ impl Job {
         for output in self.stage.outputs().iter().filter(|o| o.folder) {
             std::fs::create_dir_all(scratch.path().join(&*output.name)).doing(|| "failed to make an output folder")?;
         }
+        let inputs = self.inputs.iter().map(|(role, stored)| Ok((role.clone(), self.open(role, stored, scratch.path())?)));
+        let inputs = inputs.collect::<Result<_, Failure>>()?;
         let library = Shelf { store: self.store.clone(), sets: self.upstream_sources, index: OnceLock::new() };
         let io = Io {
-            inputs: self.inputs,
+            inputs,
             sources: self.sources,
             scratch: scratch.path().to_path_buf(),
             state: self.store.state(&key),
@@ -140,6 +142,19 @@ impl Job {
         self.store.record(&entry, durability)?;
         self.store.clear_state(&key);
         Ok((Box::new(entry), true))
+    }
+}
+
+impl Job {
+    /// Returns where the stage reads an input: a file in the store, or a folder laid out for this run.
+    fn open(&self, role: &str, stored: &Stored, scratch: &Path) -> Result<PathBuf, Failure> {
+        if stored.folder {
+            let folder = scratch.join(".inputs").join(role);
+            self.store.lay_out(stored, &folder)?;
+            return Ok(folder);
+        }
+        let gone = || Failure::new(format!("input `{role}` was damaged or removed meanwhile")).help("run again: it will be made anew");
+        self.store.object(&stored.digest).ok_or_else(gone)
     }
 }
 

@@ -78,7 +78,7 @@ pub struct Io {
 }
 
 impl Io {
-    /// Returns the verified file at an input port.
+    /// Returns the verified file at an input port; a folder of copies where the output is a folder.
     pub fn input(&self, role: &str) -> Result<&Path, Failure> {
         self.optional(role).ok_or_else(|| Failure::new(format!("input `{role}` is not connected")))
     }
