@@ -36,6 +36,8 @@ enum Command {
     Lock(LockArguments),
     /// Hold the lock file against pipeline, files and results
     Verify(VerifyArguments),
+    /// Compare the variants of a pipeline's matrix: figures, and differences to the first variant
+    Table(TableArguments),
     /// Look after the cache: what it holds, what may go, whether it is sound
     #[command(subcommand)]
     Cache(CacheCommand),
@@ -50,7 +52,7 @@ enum Command {
 pub(super) struct PipelineArguments {
     /// The pipeline file (RON)
     pub pipeline: PathBuf,
-    /// Change a parameter for this call: NODE.PARAMETER=VALUE in RON, or seed=N
+    /// Change a parameter for this call: NODE.PARAMETER=VALUE in RON, or seed=N; a list of values makes variants
     #[arg(long, value_name = "NODE.PATH=RON")]
     pub set: Vec<Setting>,
 }
@@ -164,6 +166,19 @@ pub(super) struct VerifyArguments {
     pub sample: Option<usize>,
 }
 
+#[derive(Args)]
+pub(super) struct TableArguments {
+    #[command(flatten)]
+    pub pipeline: PipelineArguments,
+    #[command(flatten)]
+    pub cache: CacheArguments,
+    /// Only figures in whose name (`sweep features.SVM.10`) this text stands
+    #[arg(long, value_name = "TEXT")]
+    pub metric: Vec<String>,
+    #[arg(long, value_enum, default_value = "text")]
+    pub format: super::table::Format,
+}
+
 #[derive(Subcommand)]
 pub(super) enum CacheCommand {
     /// Bytes by pipeline and node, and what it took to make them
@@ -256,6 +271,7 @@ pub fn main() -> ExitCode {
         Command::Graph(arguments) => super::graph::graph(&arguments),
         Command::Lock(arguments) => super::lock::lock(&arguments.pipeline, &arguments.cache),
         Command::Verify(arguments) => super::verify::verify(&arguments),
+        Command::Table(arguments) => super::table::table(&arguments),
         Command::Cache(command) => super::cache::cache(&command),
         Command::Runs(arguments) => super::runs::runs(&arguments),
         Command::Diff(arguments) => super::diff::diff(&arguments),

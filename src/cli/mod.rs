@@ -14,6 +14,7 @@ mod plan;
 mod rebuild;
 mod run;
 mod runs;
+mod table;
 mod verify;
 mod why;
 

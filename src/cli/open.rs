@@ -7,7 +7,7 @@ use super::arguments::{CacheArguments, PipelineArguments};
 use super::exit::Stop;
 use crate::diagnostic::Source;
 use crate::engine::Places;
-use crate::pipeline::{Pipeline, apply, read};
+use crate::pipeline::{Pipeline, SetMistake, read_set};
 use crate::store::Store;
 
 /// Reads and type-checks the pipeline.
@@ -15,11 +15,13 @@ pub(super) fn pipeline(arguments: &PipelineArguments) -> Result<Pipeline, Stop> 
     let name = arguments.pipeline.display().to_string();
     let text = std::fs::read_to_string(&arguments.pipeline)
         .map_err(|error| Stop::wrong(format!("failed to read the pipeline `{name}`: {error}")))?;
-    let source = apply(Source { name, text }, &arguments.set).map_err(|said| match said.starts_with("error:") {
-        true => Stop { exit: super::exit::Exit::Wrong, words: said.trim_end().to_string() },
-        false => Stop::wrong(said),
-    })?;
-    Ok(read(source)?)
+    read_set(Source { name, text }, &arguments.set).map_err(|mistake| match mistake {
+        SetMistake::Text(mistakes) => Stop::from(mistakes),
+        SetMistake::Setting(said) if said.starts_with("error:") => {
+            Stop { exit: super::exit::Exit::Wrong, words: said.trim_end().to_string() }
+        }
+        SetMistake::Setting(said) => Stop::wrong(said),
+    })
 }
 
 /// Opens the store.

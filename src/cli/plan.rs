@@ -15,7 +15,7 @@ pub(super) fn plan(arguments: &PlanArguments) -> Result<Exit, Stop> {
 pub(super) fn show(written: &PipelineArguments, cache: &CacheArguments, nodes: &[String], force: &[String]) -> Result<Exit, Stop> {
     let pipeline = open::pipeline(written)?;
     let wanted = pipeline.targets(nodes).map_err(Stop::wrong)?;
-    let forced = force.iter().map(|name| pipeline.target(name)).collect::<Result<Vec<_>, _>>().map_err(Stop::wrong)?;
+    let forced = if force.is_empty() { Vec::new() } else { pipeline.targets(force).map_err(Stop::wrong)? };
     let places = open::places(written, cache);
     pipeline.missing_files(&wanted, &places)?;
     let store = open::store(cache)?;

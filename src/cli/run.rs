@@ -19,7 +19,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Exit, Stop> {
     }
     let pipeline = open::pipeline(&arguments.pipeline)?;
     let wanted = pipeline.targets(&arguments.nodes).map_err(Stop::wrong)?;
-    let forced = arguments.force.iter().map(|name| pipeline.target(name)).collect::<Result<Vec<_>, _>>().map_err(Stop::wrong)?;
+    let forced = if arguments.force.is_empty() { Vec::new() } else { pipeline.targets(&arguments.force).map_err(Stop::wrong)? };
     let places = open::places(&arguments.pipeline, &arguments.cache);
     pipeline.missing_files(&wanted, &places)?;
     let store = open::store(&arguments.cache)?;

@@ -130,7 +130,7 @@ impl<'a> Decider<'a> {
             kind: node.stage.kind().to_string(),
             version: node.stage.version(),
             params: without_nothings(node.stage.params()),
-            seed: node.stage.seeded().then_some(self.graph.seed),
+            seed: node.stage.seeded().then_some(node.seed),
             inputs,
             environment: node
                 .stage

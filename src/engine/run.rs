@@ -222,7 +222,7 @@ impl Run<'_> {
             inputs: inputs.collect(),
             sources: looked.sets,
             snapshots: looked.snapshots,
-            seed: self.graph.seed,
+            seed: node.seed,
             device: self.options.device.clone(),
             environment: self.options.places.environment.clone(),
             ancestors: upstream.iter().filter(|a| **a != id).map(|a| self.ancestor(*a)).collect(),

@@ -89,13 +89,14 @@ pub fn build(name: &str, seed: u64, drafts: Vec<Draft>, unreadable: &[String]) -
         .map(|&old| Node {
             name: drafts[old].name.clone(),
             stage: drafts[old].stage.clone(),
+            seed,
             inputs: wires[old]
                 .iter()
                 .map(|(role, from, port)| Edge { role: role.clone(), from: place[*from], port: port.clone() })
                 .collect(),
         })
         .collect();
-    Ok(Graph::new(name.to_string(), seed, nodes))
+    Ok(Graph::new(name.to_string(), nodes, Vec::new()))
 }
 
 fn missing(draft: &Draft, role: &str, about: &str) -> Problem {

@@ -3,9 +3,11 @@
 mod build;
 mod nodes;
 mod key;
+mod merge;
 mod draw;
 
 pub use build::{Draft, Problem, Subject, build};
 pub use draw::{dot, mermaid};
 pub use key::{Change, KEY_FORMAT, Key};
-pub use nodes::{Edge, Graph, Node, NodeId};
+pub use merge::merge;
+pub use nodes::{Edge, Graph, Node, NodeId, Variant};

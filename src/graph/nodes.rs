@@ -1,5 +1,6 @@
 //! The graph: nodes in an order in which each follows what it reads.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::stage::Stage;
@@ -22,7 +23,17 @@ pub struct Edge {
 pub struct Node {
     pub name: String,
     pub stage: Arc<dyn Stage>,
+    /// The seed of the pipeline it comes from.
+    pub seed: u64,
     pub inputs: Vec<Edge>,
+}
+
+/// One combination of a pipeline's matrix: which node stands for each name.
+#[derive(Clone, Debug)]
+pub struct Variant {
+    /// "epochs=5,k=3"
+    pub label: String,
+    pub nodes: BTreeMap<String, NodeId>,
 }
 
 /// A pipeline that can run: every wire fits, and there is no cycle.
@@ -30,14 +41,15 @@ pub struct Node {
 pub struct Graph {
     /// The pipeline's name, under which its history is kept.
     pub name: String,
-    pub seed: u64,
     nodes: Vec<Node>,
+    /// In the order of the matrix; empty where there is none.
+    pub variants: Vec<Variant>,
 }
 
 impl Graph {
     /// Takes nodes that are in order already: see [`build`](super::build).
-    pub(super) fn new(name: String, seed: u64, nodes: Vec<Node>) -> Self {
-        Self { name, seed, nodes }
+    pub(super) fn new(name: String, nodes: Vec<Node>, variants: Vec<Variant>) -> Self {
+        Self { name, nodes, variants }
     }
 
     /// Returns every node's id, each after those it reads.
@@ -48,6 +60,17 @@ impl Graph {
     /// Returns a node.
     pub fn node(&self, id: NodeId) -> &Node {
         &self.nodes[id.0]
+    }
+
+    /// Returns the nodes that are meant by a name: that very node, or what stands for it in every variant.
+    pub fn called(&self, name: &str) -> Vec<NodeId> {
+        if let Some(id) = self.find(name) {
+            return vec![id];
+        }
+        let mut found: Vec<NodeId> = self.variants.iter().filter_map(|variant| variant.nodes.get(name).copied()).collect();
+        found.sort();
+        found.dedup();
+        found
     }
 
     /// Returns the node of this name.

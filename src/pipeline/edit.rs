@@ -7,8 +7,8 @@ use crate::diagnostic::{Mistakes, Source, nearest};
 /// One edit: `dino.epochs=3`, `images.root="../data"`, `seed=2`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Setting {
-    path: Vec<String>,
-    value: String,
+    pub(super) path: Vec<String>,
+    pub(super) value: String,
 }
 
 impl std::str::FromStr for Setting {
@@ -40,7 +40,7 @@ pub fn apply(mut source: Source, settings: &[Setting]) -> Result<Source, String>
     for setting in settings {
         source.text = apply_one(&source, setting)?;
     }
-    if !settings.is_empty() {
+    if !settings.is_empty() && !source.name.ends_with("(with --set)") {
         source.name = format!("{} (with --set)", source.name);
     }
     Ok(source)

@@ -2,11 +2,12 @@
 
 mod edit;
 mod lock_file;
+mod matrix;
 mod outline;
 mod read;
 mod scan;
 mod values;
 
-pub use edit::{Setting, apply};
+pub use edit::Setting;
 pub use lock_file::{lock_path, lock_text, read_lock};
-pub use read::{Pipeline, read};
+pub use read::{Pipeline, SetMistake, read, read_set};

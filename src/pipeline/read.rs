@@ -1,11 +1,13 @@
 //! A pipeline as written: names, places and stages, and the graph they make.
 
+use super::edit::{Setting, apply};
+use super::matrix::{self, Axis};
 use super::outline::{Field, Shape, Value};
 use super::scan::outline;
 use super::values;
 use crate::diagnostic::{Mistake, Mistakes, Source, Span, nearest};
 use crate::engine::Places;
-use crate::graph::{Draft, Graph, NodeId, Problem, Subject, build};
+use crate::graph::{Draft, Graph, NodeId, Problem, Subject, build, merge};
 use crate::stage;
 use crate::stages::Step;
 
@@ -25,8 +27,55 @@ struct Written {
     value: Value,
 }
 
-/// Reads a pipeline, or says everything that is wrong with it.
+/// Reads a pipeline, or says everything that is wrong with it. A matrix gives one graph of all its combinations.
 pub fn read(source: Source) -> Result<Pipeline, Mistakes> {
+    read_along(source, Vec::new())
+}
+
+/// Reads a pipeline after `settings`. A setting whose value is a list, where the parameter takes none, is an axis of its matrix.
+///
+/// # Errors
+/// A setting that leads nowhere is said in words, mistakes in the text with their places.
+pub fn read_set(source: Source, settings: &[Setting]) -> Result<Pipeline, SetMistake> {
+    let set = apply(source.clone(), settings).map_err(SetMistake::Setting)?;
+    let mistakes = match read(set) {
+        Ok(pipeline) => return Ok(pipeline),
+        Err(mistakes) => mistakes,
+    };
+    let (lists, plain): (Vec<&Setting>, Vec<&Setting>) = settings.iter().partition(|setting| Axis::of(setting).is_some());
+    if lists.is_empty() {
+        return Err(SetMistake::Text(mistakes));
+    }
+    let plain: Vec<Setting> = plain.into_iter().cloned().collect();
+    let set = apply(source, &plain).map_err(SetMistake::Setting)?;
+    read_along(set, lists.into_iter().filter_map(Axis::of).collect()).map_err(|_| SetMistake::Text(mistakes))
+}
+
+/// Why a pipeline could not be read after settings.
+#[derive(Debug)]
+pub enum SetMistake {
+    Setting(String),
+    Text(Mistakes),
+}
+
+fn read_along(source: Source, further: Vec<Axis>) -> Result<Pipeline, Mistakes> {
+    let axes = [matrix::axes(&source)?, further].concat();
+    if axes.is_empty() {
+        return read_one(source);
+    }
+    let mut variants = Vec::new();
+    let mut first = None;
+    for combination in matrix::combinations(&source, &axes)? {
+        let pipeline = read_one(combination.source)?;
+        variants.push((combination.values, pipeline.graph.clone()));
+        first.get_or_insert(pipeline);
+    }
+    // There is a combination: every axis has a value.
+    let Some(first) = first else { return read_one(source) };
+    Ok(Pipeline { graph: merge(&first.graph.name, &matrix::short_names(&axes), &variants), ..first })
+}
+
+fn read_one(source: Source) -> Result<Pipeline, Mistakes> {
     let mut mistakes = Vec::new();
     match read_into(&source, &mut mistakes) {
         Some((graph, nodes)) if mistakes.is_empty() => Ok(Pipeline { graph, source, nodes }),
@@ -34,7 +83,7 @@ pub fn read(source: Source) -> Result<Pipeline, Mistakes> {
     }
 }
 
-const FIELDS: [&str; 3] = ["name", "seed", "nodes"];
+const FIELDS: [&str; 4] = ["name", "seed", "matrix", "nodes"];
 
 fn read_into(source: &Source, mistakes: &mut Vec<Mistake>) -> Option<(Graph, Vec<Written>)> {
     let whole = outline(&source.text).map_err(|m| mistakes.push(m)).ok()?;
@@ -47,7 +96,7 @@ fn read_into(source: &Source, mistakes: &mut Vec<Mistake>) -> Option<(Graph, Vec
     for field in fields.iter().filter(|f| !FIELDS.contains(&f.name.as_str())) {
         let near = nearest(&field.name, FIELDS);
         meant.extend(near);
-        let help = near.map_or("known here: `name`, `seed`, `nodes`".to_string(), |n| format!("did you mean `{n}`?"));
+        let help = near.map_or("known here: `name`, `seed`, `matrix`, `nodes`".to_string(), |n| format!("did you mean `{n}`?"));
         mistakes.push(Mistake::new(field.name_span, format!("a pipeline has no field `{}`", field.name)).help(Some(help)));
     }
     let scalar = |name: &str| fields.iter().find(|f| f.name == name);
@@ -72,8 +121,8 @@ fn read_into(source: &Source, mistakes: &mut Vec<Mistake>) -> Option<(Graph, Vec
     for (key, value) in pairs {
         match &key.shape {
             Shape::Text(name) if name.is_empty() => mistakes.push(Mistake::new(key.span, "a node needs a name")),
-            Shape::Text(name) if name.contains(['.', '/']) => {
-                let message = format!("`{name}` cannot name a node: expected letters without `.` and `/`");
+            Shape::Text(name) if name.contains(['.', '/', '[']) => {
+                let message = format!("`{name}` cannot name a node: expected letters without `.`, `/` and `[`");
                 mistakes.push(Mistake::new(key.span, message).help(Some("after a dot stands the name of an output: `split.train`")));
                 unreadable.extend(name.split('.').next().map(str::to_string));
             }
@@ -200,12 +249,25 @@ impl Pipeline {
         if names.is_empty() {
             return Ok(self.graph.ids().collect());
         }
-        names.iter().map(|name| self.target(name)).collect()
+        let found = names.iter().map(|name| self.called(name)).collect::<Result<Vec<_>, _>>()?;
+        Ok(found.concat())
     }
 
-    /// Returns the id of a node.
+    /// Returns the id of one node.
     pub fn target(&self, name: &str) -> Result<NodeId, String> {
-        self.graph.find(name).ok_or_else(|| {
+        match self.called(name)?[..] {
+            [id] => Ok(id),
+            ref several => {
+                let names: Vec<&str> = several.iter().map(|id| self.graph.node(*id).name.as_str()).collect();
+                Err(format!("`{name}` stands for {} nodes of the matrix\nhelp: name one: `{}`", names.len(), names.join("`, `")))
+            }
+        }
+    }
+
+    /// Returns the nodes of this name, in every variant.
+    fn called(&self, name: &str) -> Result<Vec<NodeId>, String> {
+        let found = self.graph.called(name);
+        (!found.is_empty()).then_some(found).ok_or_else(|| {
             let names: Vec<&str> = self.nodes.iter().map(|n| n.name.as_str()).collect();
             match nearest(name, names.iter().copied()) {
                 Some(known) => format!("no node is called `{name}`\nhelp: did you mean `{known}`?"),
@@ -219,7 +281,8 @@ impl Pipeline {
         let mut mistakes = Vec::new();
         for id in self.graph.closure(ids) {
             let node = self.graph.node(id);
-            let Some(written) = self.nodes.iter().find(|w| w.name == node.name) else { continue };
+            let name = node.name.split('[').next().unwrap_or_default();
+            let Some(written) = self.nodes.iter().find(|w| w.name == name) else { continue };
             let before = mistakes.len();
             for source in node.stage.sources() {
                 let path = places.resolve(source.path.as_str());
