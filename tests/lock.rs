@@ -2,18 +2,10 @@
 
 mod house;
 
-use house::House;
-
-const STUDY: &str = r#"Pipeline(
-    name: "study",
-    nodes: {
-        "images": Ingest(Npz(file: "data/stripes.npz")),
-        "split": Split(images: "images", labels: "images.labels", how: Stratified(test: 0.4)),
-    },
-)"#;
+use house::{House, TWO_NODES};
 
 fn locked() -> House {
-    let house = House::new(STUDY);
+    let house = House::new(TWO_NODES);
     house.npz(30);
     house.run("");
     let said = house.flow("lock study.ron");
