@@ -11,7 +11,7 @@ use flow::diagnostic::Failure;
 use flow::engine::{Event, Options, Places, Planned, Reason, Status, Summary, plan, run};
 use flow::graph::{Draft, Graph, build};
 use flow::params::{DataPath, Ref};
-use flow::stage::{Device, Input, Io, Kind, Output, Source, Stage};
+use flow::stage::{Cores, Device, Input, Io, Kind, Needs, Output, Source, Stage};
 use flow::store::Store;
 use serde_json::{Value, json};
 
@@ -102,6 +102,7 @@ impl House {
             forced: forced.iter().map(|n| graph.find(n).unwrap()).collect(),
             keep_going,
             device: Device::Cpu,
+            gpus: vec![],
             places: Places { base: self.base().to_path_buf(), ..Places::default() },
             interrupt: Arc::new(AtomicBool::new(false)),
         };
@@ -248,7 +249,8 @@ fn a_damaged_output_is_noticed_said_and_remade() {
     damage(&house, &seen, "a");
     let again = house.run(&nodes);
     assert_eq!(again.ran(), ["a"]);
-    assert_eq!(again.outcome("a").reason, Some(Reason::OutputDamaged { outputs: vec!["out".into()] }));
+    let said = format!("`out` is damaged (object {})", seen.outcome("a").outputs["out"].short());
+    assert_eq!(again.outcome("a").reason, Some(Reason::OutputDamaged { outputs: vec![said] }));
     assert_eq!(house.read(&again, "a"), "a");
 }
 
@@ -264,6 +266,7 @@ fn a_damaged_input_is_remade_before_it_is_read() {
         forced: vec![],
         keep_going: true,
         device: Device::Cpu,
+        gpus: vec![],
         places: Places { base: house.base().to_path_buf(), ..Places::default() },
         interrupt: Arc::new(AtomicBool::new(false)),
     };
@@ -295,6 +298,7 @@ fn an_interrupted_run_says_so_and_starts_nothing_more() {
         forced: vec![],
         keep_going: true,
         device: Device::Cpu,
+        gpus: vec![],
         places: Places::default(),
         interrupt: Arc::new(AtomicBool::new(false)),
     };
@@ -376,6 +380,7 @@ fn two_runs_at_once_do_each_piece_of_work_once() {
                     forced: vec![],
                     keep_going: true,
                     device: Device::Cpu,
+                    gpus: vec![],
                     places: Places::default(),
                     interrupt: Arc::new(AtomicBool::new(false)),
                 };
@@ -420,8 +425,8 @@ fn nodes_that_want_all_cores_take_turns_and_leave_room_for_others() {
         fn outputs(&self) -> Vec<Output> {
             vec![Output::file("out", TEXT)]
         }
-        fn takes_all_cores(&self) -> bool {
-            self.wide
+        fn needs(&self, _: &Device) -> Needs {
+            Needs { cores: if self.wide { Cores::All } else { Cores::Some(1) }, gpus: 0 }
         }
         fn run(&self, io: &Io) -> Result<(), Failure> {
             let (open, opened) = &*self.gate;
@@ -446,6 +451,7 @@ fn nodes_that_want_all_cores_take_turns_and_leave_room_for_others() {
         forced: vec![],
         keep_going: true,
         device: Device::Cpu,
+        gpus: vec![],
         places: Places::default(),
         interrupt: Arc::new(AtomicBool::new(false)),
     };

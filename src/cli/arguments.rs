@@ -95,6 +95,9 @@ pub(super) struct RunArguments {
     /// Where to compute: auto, cpu, cuda:N or metal
     #[arg(long, default_value = "auto", value_parser = device)]
     pub device: Device,
+    /// The numbers of the GPUs that nodes may hold, one node each [default: the device's own, or all of the machine]
+    #[arg(long, value_name = "N,N", value_delimiter = ',')]
+    pub gpus: Option<Vec<usize>>,
     /// Write one JSON object per event to a file, or to standard output with `-`
     #[arg(long, value_name = "FILE|-")]
     pub events: Option<String>,

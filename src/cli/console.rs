@@ -29,9 +29,14 @@ pub(super) fn complain(words: &str) {
     eprintln!("{words}");
 }
 
+/// Of more nodes than this only those that run are named.
+const MANY: usize = 50;
+
 /// Shows a run as it goes.
 pub(super) struct Console {
     quiet: bool,
+    /// Whether nodes that are reused are named one by one.
+    names_reused: bool,
     bars: Option<MultiProgress>,
     running: HashMap<NodeId, Shown>,
 }
@@ -50,7 +55,7 @@ impl Console {
     /// Chooses between bars and plain lines.
     pub fn new(quiet: bool) -> Self {
         let bars = (!quiet && std::io::stderr().is_terminal()).then(MultiProgress::new);
-        Self { quiet, bars, running: HashMap::new() }
+        Self { quiet, names_reused: true, bars, running: HashMap::new() }
     }
 
     /// Shows one event.
@@ -72,7 +77,8 @@ impl Console {
             Event::Progress { node, done, total, unit, values } => self.progress(graph, *node, *done, *total, unit, values),
             Event::Note { node, line } => self.line(&format!("note   {}: {line}", graph.node(*node).name)),
             Event::Node(outcome) => self.ended(graph, outcome),
-            Event::Planned { .. } | Event::Run(_) => {}
+            Event::Planned { nodes } => self.names_reused = *nodes <= MANY,
+            Event::Run(_) => {}
         }
     }
 
@@ -121,7 +127,8 @@ impl Console {
         let trouble = outcome.trouble.as_deref().unwrap_or("");
         match outcome.status {
             Status::Ran => self.line(&format!("done   {name}: {}", duration(outcome.seconds))),
-            Status::Reused => self.line(&format!("reuse  {name}")),
+            Status::Reused if self.names_reused => self.line(&format!("reuse  {name}")),
+            Status::Reused => {}
             Status::Skipped => self.line(&format!("skip   {name}: {trouble}")),
             // Errors are said even to those who want quiet.
             Status::Failed => self.say_past_bars(&format!("error: `{name}` failed: {trouble}")),

@@ -6,8 +6,8 @@ use super::arguments::DiffArguments;
 use super::console::{moment, print};
 use super::exit::{Exit, Stop};
 use super::open;
-use crate::graph::Key;
-use crate::store::{NodeRecord, RunRecord, Store};
+use crate::graph::Change;
+use crate::store::{Entry, NodeRecord, RunRecord, Store};
 
 pub(super) fn diff(arguments: &DiffArguments) -> Result<Exit, Stop> {
     let store = open::store(&arguments.cache)?;
@@ -42,8 +42,8 @@ fn differences(store: &Store, a: &RunRecord, b: &RunRecord, name: &str) -> Vec<S
     };
     let mut said = Vec::new();
     if was.key != is.key {
-        match (key(store, was), key(store, is)) {
-            (Some(was), Some(is)) => said.extend(is.changes_since(&was).iter().map(ToString::to_string)),
+        match (entry(store, was), entry(store, is)) {
+            (Some(was), Some(is)) => said.extend(changes(store, &was, &is)),
             _ => said.push("its key differs; by what is no longer known, since one of the results is not in the cache".to_string()),
         }
     }
@@ -68,7 +68,21 @@ fn differences(store: &Store, a: &RunRecord, b: &RunRecord, name: &str) -> Vec<S
     said
 }
 
-/// The components of a node's key, as its entry keeps them.
-fn key(store: &Store, node: &NodeRecord) -> Option<Key> {
-    store.entry(&node.key?).map(|entry| entry.key)
+/// What differs between the keys, down to the files of folders outside.
+fn changes(store: &Store, was: &Entry, is: &Entry) -> Vec<String> {
+    let mut changes = is.key.changes_since(&was.key);
+    for change in &mut changes {
+        if let Change::Input { was: Some(a), is: Some(b), files, .. } = change
+            && was.folders.contains(a)
+            && is.folders.contains(b)
+        {
+            *files = store.changes_between(a, b);
+        }
+    }
+    changes.iter().map(ToString::to_string).collect()
+}
+
+/// What a node's key made, if that is still there.
+fn entry(store: &Store, node: &NodeRecord) -> Option<Entry> {
+    store.entry(&node.key?)
 }

@@ -10,12 +10,13 @@ use crate::engine::Places;
 use crate::pipeline::{Pipeline, SetMistake, read_set};
 use crate::store::Store;
 
-/// Reads and type-checks the pipeline.
-pub(super) fn pipeline(arguments: &PipelineArguments) -> Result<Pipeline, Stop> {
+/// Reads and type-checks the pipeline. It lives as long as the process, which ends sooner when a large graph is not taken apart before.
+pub(super) fn pipeline(arguments: &PipelineArguments) -> Result<&'static Pipeline, Stop> {
     let name = arguments.pipeline.display().to_string();
     let text = std::fs::read_to_string(&arguments.pipeline)
         .map_err(|error| Stop::wrong(format!("failed to read the pipeline `{name}`: {error}")))?;
-    read_set(Source { name, text }, &arguments.set).map_err(|mistake| match mistake {
+    let read = read_set(Source { name, text }, &arguments.set).map(|pipeline| &*Box::leak(Box::new(pipeline)));
+    read.map_err(|mistake| match mistake {
         SetMistake::Text(mistakes) => Stop::from(mistakes),
         SetMistake::Setting(said) if said.starts_with("error:") => {
             Stop { exit: super::exit::Exit::Wrong, words: said.trim_end().to_string() }

@@ -6,7 +6,7 @@ use std::time::SystemTime;
 use super::arguments::VerifyArguments;
 use super::console::{Console, print, say};
 use super::exit::{Exit, Stop};
-use super::run::{on_interrupt, place};
+use super::run::{gpus, on_interrupt, place};
 use crate::diagnostic::count;
 use crate::engine::{self, Lab, Lock, Options, Places, Remade};
 use crate::graph::{Graph, NodeId};
@@ -24,6 +24,7 @@ pub(super) fn rebuild(arguments: &VerifyArguments, pipeline: &Pipeline, store: &
         forced: again.clone(),
         keep_going: true,
         device: Device::Cpu,
+        gpus: gpus(&Device::Cpu, places),
         places: places.clone(),
         interrupt: on_interrupt(),
     };

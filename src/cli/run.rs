@@ -1,6 +1,6 @@
 //! `flow run`: bring nodes up to date.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -9,8 +9,9 @@ use super::console::{Console, duration, print, say};
 use super::events::EventLog;
 use super::exit::{Exit, Stop};
 use super::{open, plan, verify};
-use crate::engine::{self, Options, Status, Summary};
+use crate::engine::{self, Options, Places, Status, Summary};
 use crate::graph::{Graph, NodeId};
+use crate::stage::Device;
 use crate::store::Store;
 
 pub(super) fn run(arguments: &RunArguments) -> Result<Exit, Stop> {
@@ -24,7 +25,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Exit, Stop> {
     pipeline.missing_files(&wanted, &places)?;
     let store = open::store(&arguments.cache)?;
     if arguments.locked {
-        verify::refuse_drift(&pipeline, &store, &places, &arguments.pipeline)?;
+        verify::refuse_drift(pipeline, &store, &places, &arguments.pipeline)?;
     }
     let mut events = EventLog::open(arguments.events.as_deref()).map_err(|error| {
         Stop::wrong(format!("failed to write events to `{}`: {error}", arguments.events.as_deref().unwrap_or_default()))
@@ -35,6 +36,7 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Exit, Stop> {
         forced,
         keep_going: arguments.keep_going,
         device: arguments.device.clone(),
+        gpus: arguments.gpus.clone().unwrap_or_else(|| gpus(&arguments.device, &places)),
         places,
         interrupt: on_interrupt(),
     };
@@ -52,6 +54,16 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Exit, Stop> {
         "interrupted" => Exit::Interrupted,
         _ => Exit::Failed,
     })
+}
+
+/// Returns the numbers of the GPUs that nodes may hold: the device's own, else those that the environment allows, else all there are.
+pub(super) fn gpus(device: &Device, places: &Places) -> Vec<usize> {
+    match (device, places.environment.get("CUDA_VISIBLE_DEVICES")) {
+        (Device::Cuda(number), _) => vec![*number],
+        (Device::Metal, _) => vec![0],
+        (Device::Cpu, Some(allowed)) => allowed.split(',').filter_map(|number| number.trim().parse().ok()).collect(),
+        (Device::Cpu, None) => (0..64).take_while(|number| Path::new(&format!("/dev/nvidia{number}")).exists()).collect(),
+    }
 }
 
 /// Returns a flag that the first Ctrl-C or termination signal sets; a second one ends the program at once.
@@ -88,17 +100,16 @@ fn show_results(graph: &Graph, store: &Store, summary: &Summary, to_stderr: bool
             continue;
         }
         let Some(entry) = outcome.key.and_then(|key| store.entry(&key)) else { continue };
-        for output in node.stage.outputs().iter().filter(|o| o.folder) {
-            let folder = place(store, graph, outcome.node);
-            store.lay_out(&entry.outputs[&*output.name], &folder)?;
-            if let Ok(headline) = std::fs::read_to_string(folder.join("headline.txt")) {
-                tell(headline.trim_end());
-            }
-            let page = folder.join("report.html");
-            tell(&format!("{}: {}", node.name, if page.exists() { page } else { folder }.display()));
+        let folder = place(store, graph, outcome.node);
+        store.lay_out(&entry, &folder)?;
+        if let Ok(headline) = std::fs::read_to_string(folder.join("headline.txt")) {
+            tell(headline.trim_end());
         }
+        let page = folder.join("report.html");
+        tell(&format!("{}: {}", node.name, if page.exists() { page } else { folder }.display()));
     }
-    Ok(())
+    // What was laid out need not be hashed by the next run.
+    Ok(store.watch().save()?)
 }
 
 /// Returns the folder for a node's plain files: names are kept readable and harmless.

@@ -18,11 +18,11 @@ pub(super) fn verify(arguments: &VerifyArguments) -> Result<Exit, Stop> {
     let (pipeline, cache) = (open::pipeline(&arguments.pipeline)?, &arguments.cache);
     let places = open::places(&arguments.pipeline, cache);
     let store = open::store(cache)?;
-    let drifts = drifts(&pipeline, &store, &places, &arguments.pipeline, level)?;
+    let drifts = drifts(pipeline, &store, &places, &arguments.pipeline, level)?;
     drifts.iter().for_each(|(name, drift)| print(&format!("{name}: {drift}")));
     let exit = verdict(&drifts);
     if arguments.rebuild && exit == Exit::Done {
-        return rebuild::rebuild(arguments, &pipeline, &store, &places);
+        return rebuild::rebuild(arguments, pipeline, &store, &places);
     }
     let nodes = count(pipeline.graph.ids().count(), "node");
     say(&match exit {

@@ -37,6 +37,12 @@ pub(super) fn why(arguments: &WhyArguments) -> Result<Exit, Stop> {
     if let Some(seed) = key.seed {
         print(&format!("seed   {seed}"));
     }
+    if let Some(program) = &key.program {
+        print(&format!("says   {program}"));
+    }
+    for (name, value) in &key.environment {
+        print(&format!("env    {name} = {}", value.as_ref().map_or("not set".to_string(), |value| format!("{value:?}"))));
+    }
     for (role, digest) in &key.inputs {
         print(&format!("input  {role} = {digest}"));
     }

@@ -25,25 +25,40 @@ impl Digest {
         Self(*blake3::hash(bytes).as_bytes())
     }
 
-    /// Returns the digest of a file's content, read in pieces that suit its size.
+    /// Returns the digest of a file's content.
     pub fn of_file(path: &Path) -> io::Result<Self> {
-        // Beyond this size mapping the file and hashing on all cores wins over plain reads.
-        const MAP_FROM: u64 = 4 << 20;
+        let file = File::open(path)?;
+        let size = file.metadata()?.len();
+        Self::of_open_file(&file, size)
+    }
+
+    /// Returns the digest of all that can be read from an open file of about `size` bytes, in pieces that suit that size.
+    pub fn of_open_file(mut file: &File, size: u64) -> io::Result<Self> {
+        // Beyond this size reading ahead on all cores wins over plain reads.
+        const LARGE: u64 = 4 << 20;
+        // One piece holds most pictures, and is used for all files that a thread reads.
+        const PIECE: usize = 64 << 10;
+        thread_local!(static BUFFER: std::cell::RefCell<Vec<u8>> = const { std::cell::RefCell::new(Vec::new()) });
         let mut hasher = blake3::Hasher::new();
-        if std::fs::metadata(path)?.len() >= MAP_FROM {
-            hasher.update_mmap_rayon(path)?;
-        } else {
-            let mut file = File::open(path)?;
-            let mut buffer = [0; 64 << 10];
+        if size >= LARGE {
+            of_large(file, &mut hasher)?;
+            return Ok(Self(*hasher.finalize().as_bytes()));
+        }
+        BUFFER.with_borrow_mut(|buffer| {
+            buffer.resize(PIECE, 0);
             loop {
-                let n = file.read(&mut buffer)?;
+                let n = file.read(buffer)?;
                 if n == 0 {
                     break;
                 }
                 hasher.update(&buffer[..n]);
+                // A short read of a plain file means its end; a second read to hear that would cost as much as hashing.
+                if n < PIECE && n as u64 == size {
+                    break;
+                }
             }
-        }
-        Ok(Self(*hasher.finalize().as_bytes()))
+            Ok(Self(*hasher.finalize().as_bytes()))
+        })
     }
 
     /// Returns the digest of a value as JSON with sorted keys.
@@ -68,6 +83,36 @@ impl Digest {
     pub fn short(&self) -> String {
         self.hex()[..8].to_string()
     }
+}
+
+/// Hashes a large file: one thread reads the next block while all hash the last.
+fn of_large(mut file: &File, hasher: &mut blake3::Hasher) -> io::Result<()> {
+    const BLOCK: usize = 8 << 20;
+    let (mut full, mut next) = (vec![0; BLOCK], vec![0; BLOCK]);
+    let mut length = read_block(&mut file, &mut full)?;
+    while length > 0 {
+        let (read, ()) = rayon::join(
+            || read_block(&mut file, &mut next),
+            || {
+                hasher.update_rayon(&full[..length]);
+            },
+        );
+        length = read?;
+        std::mem::swap(&mut full, &mut next);
+    }
+    Ok(())
+}
+
+/// Fills a block as far as the file goes.
+fn read_block(file: &mut impl Read, block: &mut [u8]) -> io::Result<usize> {
+    let mut filled = 0;
+    while filled < block.len() {
+        match file.read(&mut block[filled..])? {
+            0 => break,
+            n => filled += n,
+        }
+    }
+    Ok(filled)
 }
 
 impl From<[u8; 32]> for Digest {
@@ -121,7 +166,7 @@ mod tests {
 
     #[test]
     fn small_and_large_files_hash_like_their_bytes() {
-        for size in [10, 5 << 20] {
+        for size in [0, 10, 64 << 10, 100_000, 5 << 20, 20 << 20] {
             let bytes: Vec<u8> = (0..size).map(|i: u32| (i % 251) as u8).collect();
             let file = tempfile::NamedTempFile::new().unwrap();
             std::fs::write(file.path(), &bytes).unwrap();

@@ -1,8 +1,10 @@
 //! Reuse or run: the key of a node, and the reason why it must run.
 
-use std::collections::BTreeMap;
+use std::cell::{OnceCell, RefCell};
+use std::collections::{BTreeMap, HashMap};
 use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use serde::Serialize;
 
@@ -10,8 +12,7 @@ use crate::diagnostic::Failure;
 use crate::digest::Digest;
 use crate::graph::{Change, Graph, KEY_FORMAT, Key, NodeId};
 use crate::params::without_nothings;
-use crate::stage::FileSet;
-use crate::store::{Entry, History, Snapshot, Store};
+use crate::store::{Entry, History, Seen, Store};
 
 /// Why a node runs.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -23,7 +24,7 @@ pub enum Reason {
     Changed { changes: Vec<Change> },
     /// Its key is the last run's, but what it made is no longer in the store.
     NotInStore,
-    /// An output is missing or its bytes are not what they were.
+    /// Outputs are missing or their bytes are not what they were: which, and which object.
     OutputDamaged { outputs: Vec<String> },
     /// The user asked for it.
     Forced,
@@ -38,7 +39,7 @@ impl fmt::Display for Reason {
                 f.write_str(&said.join("; "))
             }
             Self::NotInStore => f.write_str("its result is not in the cache"),
-            Self::OutputDamaged { outputs } => write!(f, "output `{}` is missing or damaged", outputs.join("`, `")),
+            Self::OutputDamaged { outputs } => write!(f, "output {}", outputs.join("; output ")),
             Self::Forced => f.write_str("forced"),
         }
     }
@@ -51,11 +52,12 @@ pub enum Decision {
     Run(Reason),
 }
 
-/// A node's sources as they are now.
+/// What a node reads outside, as it is now.
 #[derive(Default)]
 pub struct Looked {
-    pub sets: BTreeMap<String, FileSet>,
-    pub snapshots: Vec<Snapshot>,
+    pub seen: BTreeMap<String, Arc<Seen>>,
+    /// What its program says of its version.
+    pub program: Option<String>,
 }
 
 /// What a pipeline means on this machine: where its paths lead, and what its environment variables say.
@@ -93,30 +95,53 @@ pub struct Decider<'a> {
     graph: &'a Graph,
     store: &'a Store,
     places: &'a Places,
-    history: History,
+    /// Read when something must run.
+    history: OnceCell<History>,
+    /// What was seen since something last ran: many nodes read one folder.
+    lately: RefCell<HashMap<PathBuf, Arc<Seen>>>,
+    /// What programs said of their versions in this run.
+    programs: RefCell<HashMap<Vec<String>, String>>,
 }
 
 impl<'a> Decider<'a> {
-    /// Takes up the history of the graph's pipeline.
+    /// Takes up a pipeline and what is known of it.
     pub fn new(graph: &'a Graph, store: &'a Store, places: &'a Places) -> Self {
-        Self { graph, store, places, history: store.history(&graph.name) }
+        Self { graph, store, places, history: OnceCell::new(), lately: RefCell::default(), programs: RefCell::default() }
     }
 
-    /// Looks at the files a node reads.
+    /// Looks at the files a node reads, and asks its program for its version where it wants that.
     pub fn look(&self, id: NodeId) -> Result<Looked, Failure> {
+        let node = self.graph.node(id);
         let mut looked = Looked::default();
-        for source in self.graph.node(id).stage.sources() {
+        for source in node.stage.sources() {
             let path = self.places.resolve(source.path.as_str());
-            if !path.exists() {
-                let failure =
-                    Failure::new(format!("`{}` does not exist: `{}` of node `{}`", path.display(), source.role, self.graph.node(id).name));
-                return Err(failure.help(source.about));
-            }
-            let (set, snapshot) = self.store.watch().file_set(&path)?;
-            looked.sets.insert(source.role, set);
-            looked.snapshots.push(snapshot);
+            let known = self.lately.borrow().get(&path).cloned();
+            let seen = match known {
+                Some(seen) => seen,
+                None if !path.exists() => {
+                    let message = format!("`{}` does not exist: `{}` of node `{}`", path.display(), source.role, node.name);
+                    return Err(Failure::new(message).help(source.about));
+                }
+                None => Arc::new(self.store.watch().see(&path)?),
+            };
+            self.lately.borrow_mut().insert(path, seen.clone());
+            looked.seen.insert(source.role, seen);
+        }
+        if let Some(probe) = node.stage.version_probe() {
+            let known = self.programs.borrow().get(&probe).cloned();
+            let said = match known {
+                Some(said) => said,
+                None => probed(&probe, self.places).map_err(|f| f.while_doing(format!("node `{}`", node.name)))?,
+            };
+            looked.program = Some(said.clone());
+            self.programs.borrow_mut().insert(probe, said);
         }
         Ok(looked)
+    }
+
+    /// Something ran: files may have changed since they were seen.
+    pub fn look_anew(&self) {
+        self.lately.borrow_mut().clear();
     }
 
     /// Returns the node's key from what its inputs hold: `held(node, port)` is the digest of an output.
@@ -124,7 +149,7 @@ impl<'a> Decider<'a> {
         let node = self.graph.node(id);
         let mut inputs: BTreeMap<String, Digest> =
             node.inputs.iter().map(|edge| (edge.role.clone(), held(edge.from, &edge.port))).collect();
-        inputs.extend(looked.sets.iter().map(|(role, set)| (role.clone(), set.digest())));
+        inputs.extend(looked.seen.iter().map(|(role, seen)| (role.clone(), seen.digest())));
         Key {
             format: KEY_FORMAT,
             kind: node.stage.kind().to_string(),
@@ -138,31 +163,59 @@ impl<'a> Decider<'a> {
                 .into_iter()
                 .map(|name| (name.clone(), self.places.environment.get(&name).cloned()))
                 .collect(),
+            program: looked.program.clone(),
         }
     }
 
     /// Decides whether a node with this key runs. Outputs of a `wanted` node are checked now, others when somebody reads them.
-    pub fn decide(&self, id: NodeId, key: &Key, wanted: bool, forced: bool) -> Decision {
+    pub fn decide(&self, id: NodeId, key: (&Key, &Digest), looked: &Looked, wanted: bool, forced: bool) -> Decision {
         if forced {
             return Decision::Run(Reason::Forced);
         }
-        let Some(entry) = self.store.entry(&key.digest()) else {
-            return Decision::Run(self.reason(id, key));
+        let Some(entry) = self.store.entry_of(key.0, key.1) else {
+            return Decision::Run(self.reason(id, key.0, looked));
         };
-        let damaged: Vec<String> = match wanted {
-            true => self.store.damaged(&entry).into_iter().map(|(port, _)| port.to_string()).collect(),
-            false => Vec::new(),
-        };
+        if !wanted {
+            return Decision::Reuse(Box::new(entry));
+        }
+        let damaged: Vec<String> = self.store.damaged(&entry).into_iter().map(|(port, stored)| self.store.damage(port, stored)).collect();
         if damaged.is_empty() { Decision::Reuse(Box::new(entry)) } else { Decision::Run(Reason::OutputDamaged { outputs: damaged }) }
     }
 
-    fn reason(&self, id: NodeId, key: &Key) -> Reason {
-        match self.history.nodes.get(&self.graph.node(id).name) {
+    fn reason(&self, id: NodeId, key: &Key, looked: &Looked) -> Reason {
+        let history = self.history.get_or_init(|| self.store.history(&self.graph.name));
+        match history.nodes.get(&self.graph.node(id).name) {
             None => Reason::FirstTime,
             Some(last) if last == key => Reason::NotInStore,
-            Some(last) => Reason::Changed { changes: key.changes_since(last) },
+            Some(last) => {
+                let mut changes = key.changes_since(last);
+                for change in &mut changes {
+                    if let Change::Input { role, was: Some(was), files, .. } = change
+                        && let Some(seen) = looked.seen.get(role)
+                    {
+                        *files = self.store.changes_since(was, seen);
+                    }
+                }
+                Reason::Changed { changes }
+            }
         }
     }
+}
+
+/// What a program prints when it is asked for its version in the pipeline's folder, without blanks around it.
+fn probed(argv: &[String], places: &Places) -> Result<String, Failure> {
+    let asked = argv.join(" ");
+    let failed = |why: String| Failure::new(format!("failed to ask `{asked}` for its version: {why}")).help("is the program installed?");
+    let Some((program, arguments)) = argv.split_first() else { return Err(failed("no program is named".into())) };
+    let mut command = std::process::Command::new(program);
+    command.args(arguments).current_dir(places.resolve(".")).env_clear().envs(&places.environment).stdin(std::process::Stdio::null());
+    let output = command.output().map_err(|error| failed(error.to_string()))?;
+    if !output.status.success() {
+        return Err(failed(format!("it ended with {}", output.status)));
+    }
+    // Some programs, `java -version` among them, say it on standard error.
+    let said = [output.stdout, output.stderr].concat();
+    Ok(String::from_utf8_lossy(&said).trim().to_string())
 }
 
 #[cfg(test)]

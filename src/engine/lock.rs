@@ -40,6 +40,9 @@ pub struct LockedNode {
     /// Environment variables that count.
     #[serde(default)]
     pub environment: BTreeMap<String, Option<String>>,
+    /// What its program said of its version, where that counts.
+    #[serde(default)]
+    pub program: Option<String>,
     pub outputs: BTreeMap<String, Digest>,
     pub metrics: BTreeMap<String, f64>,
     /// Digest of how, where and when the results were made.
@@ -58,6 +61,7 @@ impl LockedNode {
             params: key.params.to_string(),
             inputs: key.inputs.clone(),
             environment: key.environment.clone(),
+            program: key.program.clone(),
             outputs: entry.outputs.iter().map(|(port, stored)| (port.clone(), stored.digest)).collect(),
             metrics: entry.metrics.clone(),
             provenance: Digest::of_json(&provenance),
@@ -74,6 +78,7 @@ impl LockedNode {
             seed: self.seed,
             inputs: self.inputs.clone(),
             environment: self.environment.clone(),
+            program: self.program.clone(),
         }
     }
 }

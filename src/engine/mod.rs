@@ -2,9 +2,11 @@
 
 mod decide;
 mod event;
+mod gpu;
 mod lock;
 mod plan;
 mod rebuild;
+mod room;
 mod run;
 mod work;
 

@@ -54,7 +54,7 @@ pub fn plan(
                         Planned::Reuse { entry, .. } => entry.outputs[port].digest,
                         _ => unreachable!("only nodes whose inputs are reused get a key"),
                     });
-                    match decider.decide(id, &key, true, forced.contains(&id)) {
+                    match decider.decide(id, (&key, &key.digest()), &looked, true, forced.contains(&id)) {
                         Decision::Reuse(entry) if node.stage.outputs().iter().all(|o| entry.outputs.contains_key(&*o.name)) => {
                             Planned::Reuse { key, entry }
                         }

@@ -44,7 +44,7 @@ pub fn rebuild(
     options: &Options,
     listener: &mut dyn FnMut(&Event),
 ) -> Result<Lab, Failure> {
-    let folder = store.scratch(&Digest::of(b"rebuild"))?;
+    let folder = store.scratch_folder()?;
     let lab = Arc::new(Store::open(folder.path())?);
     for id in graph.closure(again).into_iter().filter(|id| !again.contains(id)) {
         let Some(locked) = lock.nodes.get(&graph.node(id).name) else { continue };

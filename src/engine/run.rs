@@ -18,12 +18,13 @@ use std::time::{Instant, SystemTime};
 
 use super::decide::{Decider, Decision, Looked, Places, Reason};
 use super::event::{Event, Outcome, Status, Summary};
+use super::room::Room;
 use super::work::{Job, Message};
-use crate::diagnostic::Failure;
+use crate::diagnostic::{Failure, count};
 use crate::digest::Digest;
 use crate::graph::{Graph, Key, NodeId};
-use crate::stage::{Ancestor, Device, FileSet};
-use crate::store::{Entry, NodeRecord, RunRecord, Store};
+use crate::stage::{Ancestor, Device, Needs};
+use crate::store::{Entry, NodeRecord, RunRecord, Seen, Store};
 
 /// How to run.
 pub struct Options {
@@ -34,6 +35,8 @@ pub struct Options {
     /// Whether nodes that do not need a failed one still start.
     pub keep_going: bool,
     pub device: Device,
+    /// The numbers of the GPUs that nodes may hold.
+    pub gpus: Vec<usize>,
     pub places: Places,
     /// Set from outside to end the run in good order.
     pub interrupt: Arc<AtomicBool>,
@@ -42,7 +45,7 @@ pub struct Options {
 enum State {
     Waiting(usize),
     Ready,
-    Running { key: Key, reason: Reason },
+    Running { key: Key, reason: Reason, needs: Needs },
     Done { key: Digest, entry: Arc<Entry> },
     Ended,
 }
@@ -72,13 +75,15 @@ pub fn run(
         states: BTreeMap::new(),
         ready: BTreeSet::new(),
         running: 0,
-        busy: None,
+        room: Room::new(options.gpus.len()),
         held: BTreeSet::new(),
         damaged: BTreeMap::new(),
         forced: options.forced.iter().copied().collect(),
-        sets: BTreeMap::new(),
+        seen: BTreeMap::new(),
         keys: BTreeMap::new(),
         outcomes: BTreeMap::new(),
+        environment: Arc::new(options.places.environment.clone()),
+        failing: false,
         sender,
         listener,
     };
@@ -105,9 +110,10 @@ pub fn run(
         run: format!("{:x}-{:x}", started.as_millis(), std::process::id()),
         status,
         seconds: start.elapsed().as_secs_f64(),
-        outcomes: run.outcomes.values().cloned().collect(),
+        outcomes: std::mem::take(&mut run.outcomes).into_values().collect(),
     };
-    let keys = run.keys.iter().map(|(id, key)| (graph.node(*id).name.clone(), key.clone())).collect();
+    let keys = std::mem::take(&mut run.keys).into_iter();
+    let keys = keys.map(|(id, (key, digest))| (graph.node(id).name.as_str(), key, digest)).collect();
     store.watch().save()?;
     // A run that changed nothing leaves no trace, so that looking is free.
     if summary.outcomes.iter().any(|o| o.status != Status::Reused) {
@@ -128,16 +134,17 @@ struct Run<'a> {
     states: BTreeMap<NodeId, State>,
     ready: BTreeSet<NodeId>,
     running: usize,
-    /// The running node that keeps all cores busy.
-    busy: Option<NodeId>,
-    /// Ready nodes that must run and want all cores too: looked at again once `busy` has ended.
+    room: Room,
+    /// Ready nodes that must run and for which there is no room: looked at again once a node has ended.
     held: BTreeSet<NodeId>,
     /// Nodes that were done but whose outputs turned out damaged when somebody wanted to read them.
     damaged: BTreeMap<NodeId, Vec<String>>,
     forced: BTreeSet<NodeId>,
-    sets: BTreeMap<NodeId, Vec<FileSet>>,
-    keys: BTreeMap<NodeId, Key>,
+    seen: BTreeMap<NodeId, Vec<Arc<Seen>>>,
+    keys: BTreeMap<NodeId, (Key, Digest)>,
     outcomes: BTreeMap<NodeId, Outcome>,
+    environment: Arc<BTreeMap<String, String>>,
+    failing: bool,
     sender: Sender<Message>,
     listener: &'a mut dyn FnMut(&Event),
 }
@@ -170,8 +177,7 @@ impl Run<'_> {
     }
 
     fn may_start(&self) -> bool {
-        let failed = || self.outcomes.values().any(|o| o.status == Status::Failed);
-        !self.options.interrupt.load(Ordering::Relaxed) && (self.options.keep_going || !failed())
+        !self.options.interrupt.load(Ordering::Relaxed) && (self.options.keep_going || !self.failing)
     }
 
     fn set_ready(&mut self, id: NodeId) {
@@ -185,22 +191,31 @@ impl Run<'_> {
             Ok(looked) => looked,
             Err(failure) => return self.failed(id, None, None, &failure, 0.0),
         };
-        self.sets.insert(id, looked.sets.values().cloned().collect());
+        if !looked.seen.is_empty() {
+            self.seen.insert(id, looked.seen.values().cloned().collect());
+        }
         let key = self.decider.key(id, &looked, |from, port| self.entry(from).1.outputs[port].digest);
-        self.keys.insert(id, key.clone());
+        let digest = key.digest();
         let decision = match self.damaged.remove(&id) {
             Some(outputs) => Decision::Run(Reason::OutputDamaged { outputs }),
-            None => self.decider.decide(id, &key, self.wanted.contains(&id), self.forced.contains(&id)),
+            None => self.decider.decide(id, (&key, &digest), &looked, self.wanted.contains(&id), self.forced.contains(&id)),
         };
         match decision {
-            Decision::Reuse(entry) => self.done(id, *entry, Status::Reused, None, 0.0),
-            Decision::Run(reason) => self.start(id, key, reason, looked),
+            Decision::Reuse(entry) => self.done(id, digest, *entry, Status::Reused, None, 0.0),
+            Decision::Run(reason) => self.start(id, key.clone(), reason, looked),
         }
+        self.keys.insert(id, (key, digest));
     }
 
     fn start(&mut self, id: NodeId, key: Key, reason: Reason, looked: Looked) {
-        let takes_all_cores = self.graph.node(id).stage.takes_all_cores();
-        if takes_all_cores && self.busy.is_some() {
+        let node = self.graph.node(id);
+        let needs = node.stage.needs(&self.options.device);
+        if needs.gpus > self.options.gpus.len() {
+            let message = format!("it needs {}, and this run has {}", count(needs.gpus, "GPU"), self.options.gpus.len());
+            let failure = Failure::new(message).help("name those it may use with `--gpus 0,1`");
+            return self.failed(id, Some(key.digest()), Some(reason), &failure, 0.0);
+        }
+        if !self.room.has(needs) {
             self.set_ready(id);
             self.held.insert(id);
             return;
@@ -208,31 +223,28 @@ impl Run<'_> {
         if self.remake_damaged_inputs(id) {
             return;
         }
-        if takes_all_cores {
-            self.busy = Some(id);
-        }
+        self.room.take(needs);
         self.tell(&Event::Started { node: id, reason: reason.clone() });
-        let node = self.graph.node(id);
-        let upstream = self.graph.closure(&[id]);
+        let upstream = if node.stage.looks_upstream() { self.graph.closure(&[id]) } else { Vec::new() };
         let inputs = node.inputs.iter().map(|edge| (edge.role.clone(), self.entry(edge.from).1.outputs[&edge.port].clone()));
         let job = Job {
             node: id,
             stage: node.stage.clone(),
             forced: reason == Reason::Forced,
             inputs: inputs.collect(),
-            sources: looked.sets,
-            snapshots: looked.snapshots,
+            sources: looked.seen,
             seed: node.seed,
             device: self.options.device.clone(),
-            environment: self.options.places.environment.clone(),
+            gpus: (needs.gpus, self.options.gpus.clone()),
+            environment: self.environment.clone(),
             ancestors: upstream.iter().filter(|a| **a != id).map(|a| self.ancestor(*a)).collect(),
-            upstream_sources: upstream.iter().filter_map(|a| self.sets.get(a)).flatten().cloned().collect(),
+            upstream_sources: upstream.iter().filter_map(|a| self.seen.get(a)).flatten().cloned().collect(),
             store: self.store.clone(),
             interrupt: self.options.interrupt.clone(),
             sender: self.sender.clone(),
             key: key.clone(),
         };
-        self.states.insert(id, State::Running { key, reason });
+        self.states.insert(id, State::Running { key, reason, needs });
         self.running += 1;
         std::thread::spawn(move || job.work());
     }
@@ -243,8 +255,8 @@ impl Run<'_> {
         for edge in &self.graph.node(id).inputs {
             let stored = &self.entry(edge.from).1.outputs[&edge.port];
             if !self.store.holds(stored) {
+                again.entry(edge.from).or_default().push(self.store.damage(&edge.port, stored));
                 self.store.forget_damaged(stored);
-                again.entry(edge.from).or_default().push(edge.port.clone());
             }
         }
         if again.is_empty() {
@@ -271,21 +283,19 @@ impl Run<'_> {
 
     fn finished(&mut self, id: NodeId, result: Result<(Box<Entry>, bool), Failure>, seconds: f64) {
         self.running -= 1;
-        if self.busy == Some(id) {
-            self.busy = None;
-            self.held.clear();
-        }
-        let Some(State::Running { key, reason }) = self.states.insert(id, State::Ended) else { return };
+        self.held.clear();
+        self.decider.look_anew();
+        let Some(State::Running { key, reason, needs }) = self.states.insert(id, State::Ended) else { return };
+        self.room.leave(needs);
         match result {
-            Ok((entry, true)) => self.done(id, *entry, Status::Ran, Some(reason), seconds),
-            Ok((entry, false)) => self.done(id, *entry, Status::Reused, None, seconds),
+            Ok((entry, true)) => self.done(id, key.digest(), *entry, Status::Ran, Some(reason), seconds),
+            Ok((entry, false)) => self.done(id, key.digest(), *entry, Status::Reused, None, seconds),
             Err(failure) if failure.is_interruption() => {}
             Err(failure) => self.failed(id, Some(key.digest()), Some(reason), &failure, seconds),
         }
     }
 
-    fn done(&mut self, id: NodeId, entry: Entry, status: Status, reason: Option<Reason>, seconds: f64) {
-        let key = entry.key.digest();
+    fn done(&mut self, id: NodeId, key: Digest, entry: Entry, status: Status, reason: Option<Reason>, seconds: f64) {
         let outcome = Outcome {
             node: id,
             status,
@@ -310,6 +320,7 @@ impl Run<'_> {
 
     fn failed(&mut self, id: NodeId, key: Option<Digest>, reason: Option<Reason>, failure: &Failure, seconds: f64) {
         self.states.insert(id, State::Ended);
+        self.failing = true;
         let blank = Outcome {
             node: id,
             status: Status::Failed,

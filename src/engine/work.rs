@@ -10,11 +10,12 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::gpu::GpuLock;
 use crate::diagnostic::{Context, Failure};
 use crate::digest::Digest;
 use crate::graph::{Key, NodeId};
-use crate::stage::{Ancestor, Device, FileSet, Io, Library, Monitor, Stage};
-use crate::store::{Durability, Entry, Provenance, Snapshot, Store, Stored};
+use crate::stage::{Ancestor, Device, Io, Library, Monitor, Stage};
+use crate::store::{Durability, Entry, Provenance, Seen, Store, Stored};
 
 /// What a worker tells the one who decides.
 pub(super) enum Message {
@@ -47,13 +48,14 @@ pub(super) struct Job {
     pub key: Key,
     pub forced: bool,
     pub inputs: BTreeMap<String, Stored>,
-    pub sources: BTreeMap<String, FileSet>,
-    pub snapshots: Vec<Snapshot>,
+    pub sources: BTreeMap<String, Arc<Seen>>,
     pub seed: u64,
     pub device: Device,
-    pub environment: BTreeMap<String, String>,
+    /// How many GPUs it needs, and the numbers of those it may take.
+    pub gpus: (usize, Vec<usize>),
+    pub environment: Arc<BTreeMap<String, String>>,
     pub ancestors: Vec<Ancestor>,
-    pub upstream_sources: Vec<FileSet>,
+    pub upstream_sources: Vec<Arc<Seen>>,
     pub store: Arc<Store>,
     pub interrupt: Arc<AtomicBool>,
     pub sender: Sender<Message>,
@@ -85,25 +87,28 @@ impl Job {
         {
             return Ok((Box::new(entry), false));
         }
+        let gpus = GpuLock::take(self.gpus.0, &self.gpus.1, &*monitor)?;
         if let Some(entry) = self.store.entry(&key) {
             self.store.damaged(&entry).into_iter().for_each(|(_, stored)| self.store.forget_damaged(stored));
         }
         let started = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0.0, |d| d.as_secs_f64());
         let clock = Instant::now();
-        let scratch = self.store.scratch(&key)?;
+        let store = self.store.clone();
+        let scratch = store.scratch()?;
         for output in self.stage.outputs().iter().filter(|o| o.folder) {
-            std::fs::create_dir_all(scratch.path().join(&*output.name)).doing(|| "failed to make an output folder")?;
+            std::fs::create_dir_all(scratch.join(&*output.name)).doing(|| "failed to make an output folder")?;
         }
-        let inputs = self.inputs.iter().map(|(role, stored)| Ok((role.clone(), self.open(role, stored, scratch.path())?)));
+        let inputs = self.inputs.iter().map(|(role, stored)| Ok((role.clone(), self.open(role, stored, &scratch)?)));
         let inputs = inputs.collect::<Result<_, Failure>>()?;
-        let library = Shelf { store: self.store.clone(), sets: self.upstream_sources, index: OnceLock::new() };
+        let library = Shelf { store: self.store.clone(), seen: self.upstream_sources, index: OnceLock::new() };
         let io = Io {
             inputs,
-            sources: self.sources,
-            scratch: scratch.path().to_path_buf(),
+            sources: self.sources.iter().map(|(role, seen)| (role.clone(), seen.file_set())).collect(),
+            scratch: scratch.to_path_buf(),
             state: self.store.state(&key),
             seed: self.seed,
             device: self.device.clone(),
+            gpus: gpus.numbers(),
             environment: self.environment,
             ancestors: self.ancestors,
             library: Arc::new(library),
@@ -111,7 +116,7 @@ impl Job {
             metrics: Mutex::default(),
         };
         self.stage.run(&io)?;
-        if let Some(file) = self.snapshots.iter().find_map(Snapshot::first_moved) {
+        if let Some(file) = self.sources.values().find_map(|seen| seen.first_moved()) {
             return Err(Failure::new(format!("`{file}` changed while it was being read, so nothing was recorded")).help("run again"));
         }
         let durability = if clock.elapsed() < WORTH_WAITING_FOR { Durability::Soon } else { Durability::Now };
@@ -125,19 +130,21 @@ impl Job {
             let stored = if output.folder { self.store.take_folder(&path, durability) } else { self.store.take_file(&path, durability) }?;
             outputs.insert(output.name.to_string(), stored);
         }
+        let folders = self.sources.values().filter_map(|seen| self.store.keep_listings(seen).transpose()).collect::<Result<_, _>>()?;
         let entry = Entry {
             key: self.key,
             outputs,
             metrics: io.metrics.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner),
             provenance: Provenance {
                 flow: env!("CARGO_PKG_VERSION").to_string(),
-                host: std::fs::read_to_string("/proc/sys/kernel/hostname").map_or("unknown".to_string(), |h| h.trim().to_string()),
+                host: host(),
                 device: format!("{:?}", self.device),
                 threads: rayon::current_num_threads(),
                 started,
                 seconds: clock.elapsed().as_secs_f64(),
                 peak_mib: peak_mib(),
             },
+            folders,
         };
         self.store.record(&entry, durability)?;
         self.store.clear_state(&key);
@@ -150,12 +157,18 @@ impl Job {
     fn open(&self, role: &str, stored: &Stored, scratch: &Path) -> Result<PathBuf, Failure> {
         if stored.folder {
             let folder = scratch.join(".inputs").join(role);
-            self.store.lay_out(stored, &folder)?;
+            self.store.lay_out_folder(stored, &folder)?;
             return Ok(folder);
         }
         let gone = || Failure::new(format!("input `{role}` was damaged or removed meanwhile")).help("run again: it will be made anew");
         self.store.object(&stored.digest).ok_or_else(gone)
     }
+}
+
+/// Returns the machine's name.
+fn host() -> String {
+    static HOST: OnceLock<String> = OnceLock::new();
+    HOST.get_or_init(|| rustix::system::uname().nodename().to_string_lossy().into_owned()).clone()
 }
 
 /// Returns the process's peak resident memory in MiB, 0 where the system does not tell.
@@ -168,7 +181,7 @@ fn peak_mib() -> f64 {
 /// Finds bytes by digest: in the store, or in a file set of a node upstream.
 struct Shelf {
     store: Arc<Store>,
-    sets: Vec<FileSet>,
+    seen: Vec<Arc<Seen>>,
     index: OnceLock<HashMap<Digest, PathBuf>>,
 }
 
@@ -178,8 +191,9 @@ impl Library for Shelf {
             return Ok(path);
         }
         let index = self.index.get_or_init(|| {
-            let place = |set: &FileSet, name: &str| if name.is_empty() { set.root.clone() } else { set.root.join(name) };
-            self.sets.iter().flat_map(|set| set.files.iter().map(|(name, digest)| (*digest, place(set, name)))).collect()
+            let place = |root: &Path, name: &str| if name.is_empty() { root.to_path_buf() } else { root.join(name) };
+            let sets = self.seen.iter().map(|seen| seen.file_set());
+            sets.flat_map(|set| set.files.into_iter().map(move |(name, digest)| (digest, place(&set.root, &name)))).collect()
         });
         index.get(digest).cloned().ok_or_else(|| {
             Failure::new(format!("no file with content {} is known", digest.short()))

@@ -3,4 +3,4 @@
 mod declare;
 mod reference;
 
-pub use reference::{DataPath, Ref, without_nothings};
+pub use reference::{Aside, DataPath, Ref, without_nothings};

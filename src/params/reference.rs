@@ -1,6 +1,6 @@
-//! Where a parameter's value comes from, as a person writes it: another node, or a path.
+//! Where a parameter's value comes from, as a person writes it: another node, or a path; and values that do not count.
 //!
-//! Both are written as nothing: a key holds the digest of what they lead to, never the name, so that renaming a node
+//! These are written as nothing: a key holds the digest of what they lead to, never the name, so that renaming a node
 //! or moving the data changes no key.
 
 use std::fmt;
@@ -53,6 +53,17 @@ macro_rules! written_as_nothing {
 
 written_as_nothing!(Ref DataPath);
 
+/// A value that decides how a node is run or shown, and nothing of what it makes.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Deserialize)]
+#[serde(transparent)]
+pub struct Aside<T>(pub T);
+
+impl<T> Serialize for Aside<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_unit()
+    }
+}
+
 /// Returns `value` without what is written as nothing, at any depth.
 pub fn without_nothings(value: serde_json::Value) -> serde_json::Value {
     use serde_json::Value;
@@ -77,9 +88,9 @@ mod tests {
     #[test]
     fn names_and_paths_leave_no_trace() {
         crate::params! {
-            pub struct Study { pub images: Ref = Ref::default(), pub root: DataPath = DataPath::default(), pub sweeps: Vec<Ref> = vec![], pub k: usize = 1 }
+            pub struct Study { pub images: Ref = Ref::default(), pub root: DataPath = DataPath::default(), pub sweeps: Vec<Ref> = vec![], pub k: usize = 1, pub show: Aside<bool> = Aside(false) }
         }
-        let study: Study = ron::from_str(r#"(images: "a", root: "b", sweeps: ["c", "d"], k: 2)"#).unwrap();
+        let study: Study = ron::from_str(r#"(images: "a", root: "b", sweeps: ["c", "d"], k: 2, show: true)"#).unwrap();
         let canonical = without_nothings(serde_json::to_value(&study).unwrap());
         assert_eq!(canonical.to_string(), r#"{"k":2}"#);
     }

@@ -54,6 +54,7 @@ mod tests {
             params: r#"{"classifiers":[{"Knn":{"k":3}}]}"#.into(),
             inputs: BTreeMap::from([("features".into(), Digest::of(b"f"))]),
             environment: BTreeMap::from([("LANG".into(), None)]),
+            program: None,
             outputs: BTreeMap::from([("results".into(), Digest::of(b"r"))]),
             metrics: BTreeMap::from([("features.SVM.10".into(), 0.61)]),
             provenance: Digest::of(b"p"),

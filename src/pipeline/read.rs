@@ -1,5 +1,8 @@
 //! A pipeline as written: names, places and stages, and the graph they make.
 
+use std::collections::{HashMap, HashSet};
+use std::path::PathBuf;
+
 use super::edit::{Setting, apply};
 use super::matrix::{self, Axis};
 use super::outline::{Field, Shape, Value};
@@ -87,12 +90,13 @@ const FIELDS: [&str; 4] = ["name", "seed", "matrix", "nodes"];
 
 fn read_into(source: &Source, mistakes: &mut Vec<Mistake>) -> Option<(Graph, Vec<Written>)> {
     let whole = outline(&source.text).map_err(|m| mistakes.push(m)).ok()?;
-    let Shape::Struct { fields, .. } = &whole.shape else {
-        mistakes.push(Mistake::new(head(&whole), "expected `Pipeline(name: \"..\", nodes: {..})`"));
+    let start = head(&whole);
+    doubles(&whole, source, mistakes);
+    let Shape::Struct { fields, .. } = whole.shape else {
+        mistakes.push(Mistake::new(start, "expected `Pipeline(name: \"..\", nodes: {..})`"));
         return None;
     };
-    doubles(&whole, source, mistakes);
-    let mut meant = Vec::new();
+    let mut meant: HashSet<&str> = HashSet::new();
     for field in fields.iter().filter(|f| !FIELDS.contains(&f.name.as_str())) {
         let near = nearest(&field.name, FIELDS);
         meant.extend(near);
@@ -102,24 +106,24 @@ fn read_into(source: &Source, mistakes: &mut Vec<Mistake>) -> Option<(Graph, Vec
     let scalar = |name: &str| fields.iter().find(|f| f.name == name);
     let name: String = scalar("name").and_then(|f| value_of(source, f, mistakes)).unwrap_or_default();
     let seed: u64 = scalar("seed").and_then(|f| value_of(source, f, mistakes)).unwrap_or(1);
-    if scalar("name").is_none() && !meant.contains(&"name") {
+    if scalar("name").is_none() && !meant.contains("name") {
         let help = Some("add `name: \"..\"`: its history is kept under this name");
-        mistakes.push(Mistake::new(head(&whole), "the pipeline has no `name`").help(help));
+        mistakes.push(Mistake::new(start, "the pipeline has no `name`").help(help));
     }
-    let Some(nodes) = scalar("nodes") else {
-        if !meant.contains(&"nodes") {
+    let Some(nodes) = fields.into_iter().find(|f| f.name == "nodes") else {
+        if !meant.contains("nodes") {
             let help = Some("add `nodes: { \"images\": Ingest(..) }`: what is made from what");
-            mistakes.push(Mistake::new(head(&whole), "the pipeline has no `nodes`").help(help));
+            mistakes.push(Mistake::new(start, "the pipeline has no `nodes`").help(help));
         }
         return None;
     };
-    let Shape::Map(pairs) = &nodes.value.shape else {
+    let Shape::Map(pairs) = nodes.value.shape else {
         mistakes.push(Mistake::new(nodes.value.span, "expected a map `{ \"name\": Kind(..), .. }`"));
         return None;
     };
     let (mut written, mut unreadable) = (Vec::new(), Vec::new());
     for (key, value) in pairs {
-        match &key.shape {
+        match key.shape {
             Shape::Text(name) if name.is_empty() => mistakes.push(Mistake::new(key.span, "a node needs a name")),
             Shape::Text(name) if name.contains(['.', '/', '[']) => {
                 let message = format!("`{name}` cannot name a node: expected letters without `.`, `/` and `[`");
@@ -128,7 +132,7 @@ fn read_into(source: &Source, mistakes: &mut Vec<Mistake>) -> Option<(Graph, Vec
             }
             Shape::Text(name) => {
                 let name_span = Span { start: key.span.start + 1, end: key.span.end - 1 };
-                written.push(Written { name: name.clone(), name_span, value: value.clone() });
+                written.push(Written { name, name_span, value });
             }
             _ => {
                 mistakes.push(Mistake::new(key.span, "expected a node's name in quotes"));
@@ -136,9 +140,9 @@ fn read_into(source: &Source, mistakes: &mut Vec<Mistake>) -> Option<(Graph, Vec
             }
         }
     }
-    let (mut drafts, mut left_out) = (Vec::new(), Vec::new());
+    let (mut drafts, mut left_out, mut names) = (Vec::new(), Vec::new(), HashSet::new());
     for node in &written {
-        if drafts.iter().any(|d: &Draft| d.name == node.name) {
+        if !names.insert(node.name.as_str()) {
             continue; // Said already, by `doubles`.
         }
         let reading = values::read::<Step>(source, &node.value);
@@ -173,8 +177,10 @@ fn head(value: &Value) -> Span {
 /// Map keys and fields given twice: `ron` would silently keep the last of two equal keys.
 fn doubles(value: &Value, source: &Source, mistakes: &mut Vec<Mistake>) {
     let mut check = |names: Vec<(&str, Span)>, what: &str| {
-        for (i, (name, span)) in names.iter().enumerate() {
-            if let Some((_, first)) = names[..i].iter().find(|(n, _)| n == name) {
+        let mut seen: HashMap<&str, &Span> = HashMap::with_capacity(names.len());
+        for (name, span) in &names {
+            let first = *seen.entry(name).or_insert(span);
+            if !std::ptr::eq(first, span) {
                 let line = source.place(first.start).0;
                 let help = Some(format!("the first stands in line {line}; rename or remove one"));
                 mistakes.push(Mistake::new(*span, format!("{what} `{name}` is given twice")).help(help));
@@ -279,16 +285,20 @@ impl Pipeline {
     /// Returns every file or folder that the given nodes read and that is not there, each at its place.
     pub fn missing_files(&self, ids: &[NodeId], places: &Places) -> Result<(), Mistakes> {
         let mut mistakes = Vec::new();
+        let by_name: HashMap<&str, &Written> = self.nodes.iter().map(|written| (written.name.as_str(), written)).collect();
+        let mut there: HashMap<PathBuf, bool> = HashMap::new();
         for id in self.graph.closure(ids) {
             let node = self.graph.node(id);
-            let name = node.name.split('[').next().unwrap_or_default();
-            let Some(written) = self.nodes.iter().find(|w| w.name == name) else { continue };
+            let Some(written) = node.name.split('[').next().and_then(|name| by_name.get(name)) else { continue };
             let before = mistakes.len();
             for source in node.stage.sources() {
                 let path = places.resolve(source.path.as_str());
+                if *there.entry(path.clone()).or_insert_with(|| path.exists()) {
+                    continue;
+                }
                 let span = field_span(written, &source.role);
                 // What is not written follows from what is: a table's folder from the table.
-                if !path.exists() && (span != written.name_span || mistakes.len() == before) {
+                if span != written.name_span || mistakes.len() == before {
                     let help = format!("expected there: {}\n      {}", source.about, elsewhere(&node.name, &source, places));
                     mistakes.push(Mistake::new(span, format!("`{}` does not exist", path.display())).help(Some(help)));
                 }

@@ -3,6 +3,8 @@
 //! serde stops at the first mistake. So the part it stumbled over is blanked out (every parameter has a default) and the rest is read again,
 //! until nothing is left to complain about.
 
+use std::borrow::Cow;
+
 use ron::error::SpannedError;
 use ron::extensions::Extensions;
 use serde::de::DeserializeOwned;
@@ -23,10 +25,9 @@ pub struct Reading<T> {
 pub fn read<T: DeserializeOwned>(source: &Source, value: &Value) -> Reading<T> {
     let options = ron::Options::default()
         .with_default_extension(Extensions::IMPLICIT_SOME | Extensions::UNWRAP_NEWTYPES | Extensions::UNWRAP_VARIANT_NEWTYPES);
-    let mut letters: Vec<char> = source.text[value.span.start..value.span.end].chars().collect();
+    let mut text = Cow::Borrowed(&source.text[value.span.start..value.span.end]);
     let (mut mistakes, mut left_out): (Vec<Mistake>, Vec<Span>) = (Vec::new(), Vec::new());
     loop {
-        let text: String = letters.iter().collect();
         let error = match options.from_str::<T>(&text) {
             Ok(read) => return Reading { value: Some(read), mistakes, left_out },
             Err(error) => error,
@@ -40,7 +41,7 @@ pub fn read<T: DeserializeOwned>(source: &Source, value: &Value) -> Reading<T> {
         mistakes.extend(mistake.filter(|m| !follows(m)));
         match part {
             Some(part) if !left_out.contains(&part) => {
-                blank(&mut letters, source, value.span.start, part);
+                text = Cow::Owned(blank(&text, source, value.span.start, part));
                 left_out.push(part);
             }
             _ => return Reading { value: None, mistakes, left_out },
@@ -58,7 +59,8 @@ fn letter_to_byte(text: &str, letter: usize) -> usize {
 }
 
 /// Puts spaces over a part and the comma after it.
-fn blank(letters: &mut [char], source: &Source, offset: usize, part: Span) {
+fn blank(text: &str, source: &Source, offset: usize, part: Span) -> String {
+    let mut letters: Vec<char> = text.chars().collect();
     let first = source.text[offset..part.start].chars().count();
     let length = source.text[part.start..part.end].chars().count();
     letters[first..first + length].fill(' ');
@@ -67,6 +69,7 @@ fn blank(letters: &mut [char], source: &Source, offset: usize, part: Span) {
     {
         letters[first + length + next] = ' ';
     }
+    letters.into_iter().collect()
 }
 
 /// Says what is wrong in the words of the house, and which part to take out to go on.

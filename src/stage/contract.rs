@@ -8,7 +8,7 @@ use std::fmt;
 
 use serde_json::Value;
 
-use super::Io;
+use super::{Device, Io};
 use crate::diagnostic::Failure;
 use crate::params::{DataPath, Ref};
 
@@ -107,6 +107,37 @@ pub struct Source {
     pub about: String,
 }
 
+/// How many cores a node keeps busy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cores {
+    Some(usize),
+    /// Every core by itself: two such nodes side by side would only slow each other.
+    All,
+}
+
+/// What a node occupies while it runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Needs {
+    pub cores: Cores,
+    pub gpus: usize,
+}
+
+impl Default for Needs {
+    fn default() -> Self {
+        Self { cores: Cores::Some(1), gpus: 0 }
+    }
+}
+
+impl Needs {
+    /// What computing with networks or matrices occupies: a GPU where it is done there, else every core.
+    pub fn whole(device: &Device) -> Self {
+        match device {
+            Device::Cpu => Self { cores: Cores::All, gpus: 0 },
+            Device::Cuda(_) | Device::Metal => Self { cores: Cores::Some(1), gpus: 1 },
+        }
+    }
+}
+
 /// A parameter whose value cannot be used.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Complaint {
@@ -137,6 +168,11 @@ pub trait Stage: Send + Sync + fmt::Debug {
         Vec::new()
     }
 
+    /// The program and arguments that print the version of what it runs, where that decides the output.
+    fn version_probe(&self) -> Option<Vec<String>> {
+        None
+    }
+
     /// The ports it reads.
     fn inputs(&self) -> Vec<Input> {
         Vec::new()
@@ -155,9 +191,15 @@ pub trait Stage: Send + Sync + fmt::Debug {
         false
     }
 
-    /// Whether its run keeps every core busy by itself: two such nodes never run side by side, for they would only slow each other.
-    fn takes_all_cores(&self) -> bool {
-        false
+    /// What its run occupies on `device`: nodes for which there is no room wait.
+    fn needs(&self, device: &Device) -> Needs {
+        let _ = device;
+        Needs::default()
+    }
+
+    /// Whether its run may ask for its ancestors or for bytes by their digest.
+    fn looks_upstream(&self) -> bool {
+        true
     }
 
     /// How far headline figures may lie from those of another type of CPU, as a share of the larger of the figure and 1; none where the

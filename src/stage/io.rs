@@ -22,19 +22,6 @@ pub struct FileSet {
     pub files: Vec<(String, Digest)>,
 }
 
-impl FileSet {
-    /// Returns the digest of all paths and contents together.
-    pub fn digest(&self) -> Digest {
-        let mut hasher = blake3::Hasher::new_derive_key("flow file set v1");
-        for (path, digest) in &self.files {
-            hasher.update(&(path.len() as u64).to_le_bytes());
-            hasher.update(path.as_bytes());
-            hasher.update(digest.as_bytes());
-        }
-        Digest::from(*hasher.finalize().as_bytes())
-    }
-}
-
 /// A node on which the running one stands, for provenance.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Ancestor {
@@ -70,7 +57,8 @@ pub struct Io {
     pub(crate) state: PathBuf,
     pub(crate) seed: u64,
     pub(crate) device: Device,
-    pub(crate) environment: BTreeMap<String, String>,
+    pub(crate) gpus: Vec<usize>,
+    pub(crate) environment: Arc<BTreeMap<String, String>>,
     pub(crate) ancestors: Vec<Ancestor>,
     pub(crate) library: Arc<dyn Library>,
     pub(crate) monitor: Arc<dyn Monitor>,
@@ -93,6 +81,11 @@ impl Io {
         self.sources.get(role).ok_or_else(|| Failure::new(format!("source `{role}` is not given")))
     }
 
+    /// Returns the folder in which outputs are written; whatever else is left there goes.
+    pub fn scratch(&self) -> &Path {
+        &self.scratch
+    }
+
     /// Returns where to write an output: a file, or a folder that exists already.
     pub fn output(&self, port: &str) -> PathBuf {
         self.scratch.join(port)
@@ -112,6 +105,11 @@ impl Io {
     /// Returns the device to compute on.
     pub fn device(&self) -> &Device {
         &self.device
+    }
+
+    /// Returns the numbers of the GPUs that are this node's alone while it runs: as many as it said it needs.
+    pub fn gpus(&self) -> &[usize] {
+        &self.gpus
     }
 
     /// Returns the environment of whoever runs the pipeline. Only variables that the stage names may decide an output.

@@ -4,6 +4,6 @@ mod contract;
 mod io;
 mod monitor;
 
-pub use contract::{Complaint, Input, Kind, Output, Presence, Source, Stage};
+pub use contract::{Complaint, Cores, Input, Kind, Needs, Output, Presence, Source, Stage};
 pub use io::{Ancestor, Device, FileSet, Io, Library};
 pub use monitor::{Monitor, Silent};

@@ -1,9 +1,12 @@
 //! `Command`: any program, run as argv in a scratch folder -> the files it was said to make.
+//!
+//! The scratch folder is where outputs are expected, so that a program which writes to where it stands needs no path.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::fs::File;
 use std::path::{Path, PathBuf};
-use std::process::{Command as Program, ExitStatus, Stdio};
+use std::process::{Child, Command as Program, ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,8 +14,8 @@ use serde_json::Value;
 
 use super::kinds::{FILE, FOLDER, LOG};
 use crate::diagnostic::{Context, Failure, nearest};
-use crate::params::{DataPath, Ref};
-use crate::stage::{Complaint, Input, Io, Kind, Output, Source, Stage};
+use crate::params::{Aside, DataPath, Ref};
+use crate::stage::{Complaint, Cores, Device, Input, Io, Kind, Needs, Output, Source, Stage};
 
 /// What a program makes under one name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,8 +36,18 @@ crate::params! {
         pub files: BTreeMap<String, DataPath> = BTreeMap::new(),
         /// What it makes, by the name used in `run` and by readers: `"model": File`.
         pub outputs: BTreeMap<String, Form> = BTreeMap::new(),
-        /// Environment variables whose values count. It is given these, and of others only PATH, HOME, USER, TMPDIR and LANG.
+        /// Environment variables whose values count. It is given these, PATH, HOME, USER, TMPDIR and LANG, and those of `pass`.
         pub env: Vec<String> = Vec::new(),
+        /// Environment variables that it is given though they do not count: where to log, how many threads to use.
+        pub pass: Aside<Vec<String>> = Aside(Vec::new()),
+        /// Program and arguments that print a version, which then counts: `["python3", "--version"]`.
+        pub version: Vec<String> = Vec::new(),
+        /// How many cores it keeps busy: nodes that want several wait for one another.
+        pub cores: Aside<usize> = Aside(1),
+        /// How many GPUs it needs for itself. Their numbers stand in CUDA_VISIBLE_DEVICES.
+        pub gpus: Aside<usize> = Aside(0),
+        /// Whether what it makes is also laid out as plain files, in `out/PIPELINE/NODE` of the cache.
+        pub show: Aside<bool> = Aside(false),
     }
 }
 
@@ -140,6 +153,9 @@ impl Stage for Command {
                 })),
             }
         }
+        if self.cores.0 == 0 {
+            complaints.push(complaint("cores", "must be at least 1, got 0".into()));
+        }
         for (i, name) in names.iter().enumerate() {
             if names[..i].contains(name) {
                 complaints.push(complaint(
@@ -149,9 +165,10 @@ impl Stage for Command {
             }
         }
         for name in self.outputs.keys() {
-            let plain = !name.is_empty() && name != PRINTED && !name.starts_with('.') && !name.contains(['/', '\\', '.']);
+            let plain = !name.is_empty() && name != PRINTED && !name.starts_with('.') && !name.contains(['/', '\\']);
             if !plain {
-                let message = format!("cannot hold `{name}`: expected a name without `.` and `/` that is not `{PRINTED}`");
+                let message =
+                    format!("cannot hold `{name}`: expected a name without `/` that does not begin with `.` and is not `{PRINTED}`");
                 complaints.push(complaint("outputs", message));
             }
         }
@@ -160,6 +177,22 @@ impl Stage for Command {
 
     fn environment(&self) -> Vec<String> {
         self.env.clone()
+    }
+
+    fn version_probe(&self) -> Option<Vec<String>> {
+        (!self.version.is_empty()).then(|| self.version.clone())
+    }
+
+    fn needs(&self, _: &Device) -> Needs {
+        Needs { cores: Cores::Some(self.cores.0), gpus: self.gpus.0 }
+    }
+
+    fn looks_upstream(&self) -> bool {
+        false
+    }
+
+    fn shown(&self) -> bool {
+        self.show.0
     }
 
     fn inputs(&self) -> Vec<Input> {
@@ -183,19 +216,22 @@ impl Stage for Command {
         let argv = self.run.iter().map(|argument| self.argument(io, argument)).collect::<Result<Vec<_>, _>>()?;
         let program = Path::new(&argv[0]).display().to_string();
         let what = || format!("failed to start `{program}`");
-        let folder = io.output(".work");
-        std::fs::create_dir_all(&folder).doing(what)?;
         let printed = File::create(io.output(PRINTED)).doing(what)?;
-        let mut child = Program::new(&argv[0])
-            .args(&argv[1..])
-            .current_dir(&folder)
-            .env_clear()
-            .envs(io.environment().iter().filter(|(name, _)| PASSED_ON.contains(&name.as_str()) || self.env.contains(name)))
+        let given = |name: &str| PASSED_ON.contains(&name) || [&self.env, &self.pass.0].iter().any(|names| names.iter().any(|n| n == name));
+        let mut command = Program::new(found(&argv[0], io.environment()));
+        command.args(&argv[1..]).current_dir(io.scratch()).env_clear();
+        command.envs(io.environment().iter().filter(|(name, _)| given(name)));
+        if self.gpus.0 > 0 {
+            let numbers: Vec<String> = io.gpus().iter().map(ToString::to_string).collect();
+            command.env("CUDA_VISIBLE_DEVICES", numbers.join(","));
+        }
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(printed.try_clone().doing(what)?)
             .stderr(printed)
             .spawn()
-            .doing(what)?;
+            .doing(what)
+            .map_err(|failure| failure.help("is the program installed, and on the PATH?"))?;
         let status = loop {
             match wait_a_little(&mut child).doing(|| format!("failed to wait for `{program}`"))? {
                 Some(status) => break status,
@@ -234,10 +270,29 @@ impl Command {
     }
 }
 
-/// Waits for the program, at first in short looks, since many are over in a moment.
-fn wait_a_little(child: &mut std::process::Child) -> std::io::Result<Option<ExitStatus>> {
+/// Returns where a program lies, so that the system need not copy this process to look for it.
+fn found(program: &OsStr, environment: &BTreeMap<String, String>) -> PathBuf {
+    let path = environment.get("PATH").map_or("", String::as_str);
+    let named_only = Path::new(program).components().count() == 1;
+    let mut places = std::env::split_paths(path).map(|folder| folder.join(program)).filter(|_| named_only);
+    places.find(|place| place.is_file()).unwrap_or_else(|| program.into())
+}
+
+/// Waits for the program a tenth of a second at most.
+fn wait_a_little(child: &mut Child) -> std::io::Result<Option<ExitStatus>> {
+    const WAIT: Duration = Duration::from_millis(100);
+    #[cfg(target_os = "linux")]
+    if let Ok(pid) = rustix::process::pidfd_open(rustix::process::Pid::from_child(child), rustix::process::PidfdFlags::empty()) {
+        use rustix::event::{PollFd, PollFlags, Timespec, poll};
+        let wait = Timespec { tv_sec: 0, tv_nsec: WAIT.subsec_nanos().into() };
+        match poll(&mut [PollFd::new(&pid, PollFlags::IN)], Some(&wait)) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => return child.try_wait(),
+            Err(error) => return Err(error.into()),
+        }
+    }
+    // Elsewhere in short looks, since many are over in a moment.
     let mut pause = Duration::from_micros(200);
-    while pause < Duration::from_millis(100) {
+    while pause < WAIT {
         if let Some(status) = child.try_wait()? {
             return Ok(Some(status));
         }
@@ -275,7 +330,7 @@ mod tests {
             said(r#"(run: ["sh"], files: {"a": "x"}, outputs: {"a": File, "log": File})"#),
             [
                 "`run` cannot tell which `a` is meant: two of inputs, files and outputs have that name",
-                "`outputs` cannot hold `log`: expected a name without `.` and `/` that is not `log`"
+                "`outputs` cannot hold `log`: expected a name without `/` that does not begin with `.` and is not `log`"
             ]
         );
     }

@@ -10,7 +10,7 @@ use crate::data::{self, Augment, MultiCrop, Recipe, contact_sheet};
 use crate::diagnostic::{Context, Failure};
 use crate::params::Ref;
 use crate::report::{DinoPoint, TrainingCurve, Verdict};
-use crate::stage::{Complaint, Input, Io, Output, Stage};
+use crate::stage::{Complaint, Device, Input, Io, Needs, Output, Stage};
 use crate::train::{self, Clip, Curve, DinoRecipe, State, train_dino};
 
 /// Training numbers and augmentations that go together.
@@ -160,8 +160,8 @@ impl Stage for Dino {
         true
     }
 
-    fn takes_all_cores(&self) -> bool {
-        true
+    fn needs(&self, device: &Device) -> Needs {
+        Needs::whole(device)
     }
 
     fn tolerance(&self) -> Option<f64> {

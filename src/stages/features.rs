@@ -15,7 +15,7 @@ use crate::data::{Filter, ImageTable, Normalisation, PlainViews, Views};
 use crate::diagnostic::Failure;
 use crate::model::{Layout, ModelFile, Weights};
 use crate::params::Ref;
-use crate::stage::{Complaint, Input, Io, Output, Stage};
+use crate::stage::{Complaint, Device, Input, Io, Needs, Output, Stage};
 use crate::train::Backbone;
 use crate::train::supervised::Encoder;
 
@@ -73,8 +73,8 @@ impl Stage for Features {
         self.floors.contains(&Floor::Untrained)
     }
 
-    fn takes_all_cores(&self) -> bool {
-        true
+    fn needs(&self, device: &Device) -> Needs {
+        Needs::whole(device)
     }
 
     fn tolerance(&self) -> Option<f64> {

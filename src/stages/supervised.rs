@@ -19,7 +19,7 @@ use crate::digest::Digest;
 use crate::model::ModelFile;
 use crate::params::Ref;
 use crate::report::{Line, Panel, Role, TrainingCurve};
-use crate::stage::{Complaint, Input, Io, Output, Stage};
+use crate::stage::{Complaint, Device, Input, Io, Needs, Output, Stage};
 use crate::train::supervised::{CurvePoint, LinearProbe as ProbeTraining, Supervised as Training, Task, linear_probe, supervised};
 use crate::train::{self};
 
@@ -169,8 +169,8 @@ impl Stage for Supervised {
         true
     }
 
-    fn takes_all_cores(&self) -> bool {
-        true
+    fn needs(&self, device: &Device) -> Needs {
+        Needs::whole(device)
     }
 
     fn tolerance(&self) -> Option<f64> {
@@ -251,8 +251,8 @@ impl Stage for LinearProbe {
         true
     }
 
-    fn takes_all_cores(&self) -> bool {
-        true
+    fn needs(&self, device: &Device) -> Needs {
+        Needs::whole(device)
     }
 
     fn tolerance(&self) -> Option<f64> {

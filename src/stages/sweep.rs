@@ -13,7 +13,7 @@ use crate::data::{IdList, Labels, SplitLists};
 use crate::diagnostic::Failure;
 use crate::params::Ref;
 use crate::report::Role;
-use crate::stage::{Complaint, Input, Io, Output, Stage};
+use crate::stage::{Complaint, Cores, Device, Input, Io, Needs, Output, Stage};
 
 crate::params! {
     /// The few-label study (arXiv:2304.05163): classifiers on n labelled images per class, many draws each.
@@ -91,8 +91,8 @@ impl Stage for Sweep {
         true
     }
 
-    fn takes_all_cores(&self) -> bool {
-        true
+    fn needs(&self, _: &Device) -> Needs {
+        Needs { cores: Cores::All, gpus: 0 }
     }
 
     fn tolerance(&self) -> Option<f64> {

@@ -8,7 +8,7 @@ use super::kinds::{FEATURES, IMAGES, TRANSFORM};
 use crate::classify::{FittedTransform, TransformStep};
 use crate::diagnostic::Failure;
 use crate::params::Ref;
-use crate::stage::{Input, Io, Output, Stage};
+use crate::stage::{Cores, Device, Input, Io, Needs, Output, Stage};
 
 crate::params! {
     /// What is done to features before classifiers see them.
@@ -42,8 +42,8 @@ impl Stage for Transform {
         vec![Output::file("features", FEATURES), Output::file("fitted", TRANSFORM)]
     }
 
-    fn takes_all_cores(&self) -> bool {
-        true
+    fn needs(&self, _: &Device) -> Needs {
+        Needs { cores: Cores::All, gpus: 0 }
     }
 
     fn tolerance(&self) -> Option<f64> {

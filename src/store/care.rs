@@ -116,7 +116,8 @@ impl Store {
         for (path, _) in &sweep.states {
             fs::remove_dir_all(path).doing(|| format!("failed to remove `{}`", path.display()))?;
         }
-        Ok(())
+        self.watch().tidy();
+        self.watch().save()
     }
 
     /// Looks at every object and entry, by stat or by every byte, and forgets what is not sound.
@@ -142,14 +143,16 @@ impl Store {
         Ok(checked)
     }
 
-    /// Every object that an entry names, the files of folders among them.
+    /// Every object that an entry names, the files of folders and listings of folders outside among them.
     fn named_by(&self, entry: &Entry) -> Vec<Digest> {
         let files = |stored: &Stored| -> Vec<Digest> {
             let listed: BTreeMap<String, Digest> =
                 if stored.folder { self.listing(&stored.digest).unwrap_or_default() } else { BTreeMap::new() };
             listed.into_values().chain([stored.digest]).collect()
         };
-        entry.outputs.values().flat_map(files).collect()
+        let mut named: Vec<Digest> = entry.outputs.values().flat_map(files).collect();
+        entry.folders.iter().for_each(|folder| self.listings_below(folder, &mut named));
+        named
     }
 
     fn object_files(&self) -> Vec<(Digest, PathBuf)> {

@@ -41,18 +41,29 @@ pub struct Entry {
     pub outputs: BTreeMap<String, Stored>,
     pub metrics: BTreeMap<String, f64>,
     pub provenance: Provenance,
+    /// Listings of the folders outside that it read, kept to name the files that change.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub folders: Vec<Digest>,
 }
 
 impl Store {
     /// Returns what `key` made, if it is known. A damaged entry counts as unknown.
     pub fn entry(&self, key: &Digest) -> Option<Entry> {
-        let entry: Entry = serde_json::from_slice(&fs::read(self.entry_path(key)).ok()?).ok()?;
-        (entry.key.digest() == *key).then_some(entry)
+        self.read_entry(key).filter(|entry| entry.key.digest() == *key)
+    }
+
+    /// Returns what a key whose components are at hand made: as [`entry`](Self::entry), and cheaper.
+    pub fn entry_of(&self, key: &Key, digest: &Digest) -> Option<Entry> {
+        self.read_entry(digest).filter(|entry| entry.key == *key)
+    }
+
+    fn read_entry(&self, key: &Digest) -> Option<Entry> {
+        serde_json::from_slice(&fs::read(self.entry_path(key)).ok()?).ok()
     }
 
     /// Records what a key made.
     pub fn record(&self, entry: &Entry, durability: Durability) -> Result<(), Failure> {
-        let text = serde_json::to_vec_pretty(entry).doing(|| "failed to write an entry")?;
+        let text = serde_json::to_vec(entry).doing(|| "failed to write an entry")?;
         atomically(&self.entry_path(&entry.key.digest()), &text, durability)
     }
 

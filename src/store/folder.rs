@@ -19,11 +19,13 @@ use crate::diagnostic::{Context, Failure};
 use crate::digest::Digest;
 
 use super::Watch;
+use super::scratch::Spare;
 
 /// An opened store.
 pub struct Store {
     root: PathBuf,
     watch: Watch,
+    pub(super) spare: Spare,
 }
 
 impl Store {
@@ -36,7 +38,7 @@ impl Store {
         }
         let root = root.canonicalize().doing(|| format!("failed to open the cache at `{}`", root.display()))?;
         let watch = Watch::open(&root.join("stat"));
-        let store = Self { root, watch };
+        let store = Self { root, watch, spare: Spare::default() };
         store.sweep();
         Ok(store)
     }
@@ -81,28 +83,6 @@ impl Store {
     pub fn clear_state(&self, key: &Digest) {
         // Only disk space is at stake: a folder that stays is swept by `flow cache gc`.
         let _ = fs::remove_dir_all(self.state(key));
-    }
-
-    /// Makes an empty scratch folder in the store's own file system.
-    pub fn scratch(&self, key: &Digest) -> Result<tempfile::TempDir, Failure> {
-        tempfile::Builder::new()
-            .prefix(&format!("{}-{}-", std::process::id(), key.short()))
-            .tempdir_in(self.root.join("scratch"))
-            .doing(|| format!("failed to make a scratch folder in `{}`", self.root.display()))
-    }
-
-    /// Removes scratch folders whose process is gone.
-    fn sweep(&self) {
-        let Ok(folders) = fs::read_dir(self.root.join("scratch")) else { return };
-        for folder in folders.flatten() {
-            let name = folder.file_name();
-            let owner = name.to_str().and_then(|n| n.split('-').next()).and_then(|p| p.parse::<u32>().ok());
-            let alive = owner.is_some_and(|pid| pid == std::process::id() || Path::new("/proc").join(pid.to_string()).exists());
-            // Without /proc nobody can be asked: keep what may be in use.
-            if !alive && Path::new("/proc/self").exists() {
-                let _ = fs::remove_dir_all(folder.path());
-            }
-        }
     }
 }
 

@@ -5,7 +5,13 @@ mod folder;
 mod history;
 mod lock;
 mod object;
+mod stat;
+mod stat_file;
+mod tree;
 mod watch;
+mod listings;
+mod lay_out;
+mod scratch;
 mod care; // what lies in the store, what may go, what is damaged
 
 pub use care::{Checked, Holding, Sweep};
@@ -13,4 +19,5 @@ pub use entry::{Entry, Provenance, Stored};
 pub use folder::{Durability, Store, atomically};
 pub use history::{History, NodeRecord, RunRecord};
 pub use lock::KeyLock;
-pub use watch::{Snapshot, Watch};
+pub use scratch::Scratch;
+pub use watch::{Seen, Watch};

@@ -60,6 +60,17 @@ impl Store {
             && (!stored.folder || self.listing(&stored.digest).is_ok_and(|l| l.values().all(|d| self.is_sound(d))))
     }
 
+    /// Says in words what is wrong with an output: "`tables` is damaged (cells.csv, object 1a2b3c4d)".
+    pub fn damage(&self, port: &str, stored: &Stored) -> String {
+        let word = |digest: &Digest| if self.object_path(digest).exists() { "damaged" } else { "missing" };
+        let listed =
+            if stored.folder && self.is_sound(&stored.digest) { self.listing(&stored.digest).unwrap_or_default() } else { BTreeMap::new() };
+        match listed.iter().find(|(_, digest)| !self.is_sound(digest)) {
+            Some((name, digest)) => format!("`{port}` is {} ({name}, object {})", word(digest), digest.short()),
+            None => format!("`{port}` is {} (object {})", word(&stored.digest), stored.digest.short()),
+        }
+    }
+
     /// Takes an entry and its objects over from another store in the same file system, by hard links where these are possible.
     ///
     /// # Errors
@@ -122,44 +133,6 @@ impl Store {
         }
     }
 
-    /// Copies a stored folder's files to `target`, replacing what differs and removing what does not belong.
-    pub fn lay_out(&self, stored: &Stored, target: &Path) -> Result<(), Failure> {
-        let what = || format!("failed to lay out `{}`", target.display());
-        let listing = self.listing(&stored.digest)?;
-        fs::create_dir_all(target).doing(what)?;
-        for (name, file) in files_below(target)? {
-            if listing.get(&name).is_none_or(|digest| Digest::of_file(&file).ok() != Some(*digest)) {
-                fs::remove_file(&file).doing(what)?;
-            }
-        }
-        for (name, digest) in &listing {
-            let file = target.join(name);
-            if file.exists() {
-                continue;
-            }
-            let object = self.object(digest).ok_or_else(|| Failure::new(format!("object {} is missing or damaged", digest.short())))?;
-            fs::create_dir_all(file.parent().unwrap_or(target)).doing(what)?;
-            fs::copy(object, &file).doing(what)?;
-            fs::set_permissions(&file, fs::Permissions::from_mode(0o644)).doing(what)?;
-        }
-        Ok(())
-    }
-
-    /// Copies a stored output to `target/port`: a folder's files, or the one file.
-    pub fn lay_out_output(&self, port: &str, stored: &Stored, target: &Path) -> Result<(), Failure> {
-        if stored.folder {
-            return self.lay_out(stored, &target.join(port));
-        }
-        let what = || format!("failed to lay out `{}`", target.join(port).display());
-        fs::create_dir_all(target).doing(what)?;
-        let object =
-            self.object(&stored.digest).ok_or_else(|| Failure::new(format!("object {} is missing or damaged", stored.digest.short())))?;
-        // A file from before is read-only no more than its folder is: replace it.
-        let _ = fs::remove_file(target.join(port));
-        fs::copy(object, target.join(port)).doing(what)?;
-        Ok(())
-    }
-
     pub(super) fn listing(&self, digest: &Digest) -> Result<BTreeMap<String, Digest>, Failure> {
         let path = self.object_path(digest);
         let what = || format!("failed to read the folder listing {}", digest.short());
@@ -167,13 +140,13 @@ impl Store {
     }
 
     /// Whether the object is there and has the bytes its name says. Hashed again only where its stat changed.
-    fn is_sound(&self, digest: &Digest) -> bool {
+    pub(super) fn is_sound(&self, digest: &Digest) -> bool {
         self.watch().digest(&self.object_path(digest)).is_ok_and(|found| found == *digest)
     }
 }
 
 /// Returns every file below `folder` with its path relative to it, in order.
-fn files_below(folder: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
+pub(super) fn files_below(folder: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
     let what = || format!("failed to list `{}`", folder.display());
     let mut found = Vec::new();
     let mut open = vec![folder.to_path_buf()];
@@ -202,8 +175,8 @@ mod tests {
     }
 
     fn put(store: &Store, bytes: &[u8]) -> Stored {
-        let scratch = store.scratch(&Digest::of(bytes)).unwrap();
-        let file = scratch.path().join("out");
+        let scratch = store.scratch().unwrap();
+        let file = scratch.join("out");
         fs::write(&file, bytes).unwrap();
         store.take_file(&file, Durability::Now).unwrap()
     }
@@ -229,21 +202,5 @@ mod tests {
         assert!(!path.exists());
         put(&store, b"weights");
         assert!(store.holds(&stored));
-    }
-
-    #[test]
-    fn a_folder_comes_back_as_it_was_written() {
-        let (_folder, store) = store();
-        let scratch = store.scratch(&Digest::of(b"r")).unwrap();
-        let made = scratch.path().join("report");
-        fs::create_dir_all(made.join("figures")).unwrap();
-        fs::write(made.join("index.html"), "page").unwrap();
-        fs::write(made.join("figures/a.svg"), "figure").unwrap();
-        let stored = store.take_folder(&made, Durability::Now).unwrap();
-        let target = tempfile::tempdir().unwrap();
-        fs::write(target.path().join("stale.html"), "old").unwrap();
-        store.lay_out(&stored, target.path()).unwrap();
-        assert_eq!(fs::read_to_string(target.path().join("figures/a.svg")).unwrap(), "figure");
-        assert!(!target.path().join("stale.html").exists());
     }
 }

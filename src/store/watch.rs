@@ -1,76 +1,58 @@
 //! Digests of files by their stat, so that what did not change is not read again.
-//!
-//! A file's digest is believed while device, inode, size, mtime and ctime (both in nanoseconds) are the same: an edit of equal
-//! size whose mtime was put back still has another ctime. As in git's index, a file that changed about when it was hashed is not
-//! believed: it could change again within one tick of the clock.
 
-use std::collections::HashMap;
-use std::fs::{self, Metadata};
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::SystemTime;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use rayon::prelude::*;
-use serde::{Deserialize, Serialize};
+use rustix::fs::{CWD, FileType};
 
+use super::stat::{Stat, hash};
+use super::stat_file::{Known, decode, encode};
+use super::tree::{self, Folder};
 use super::{Durability, atomically};
 use crate::diagnostic::{Context, Failure};
 use crate::digest::Digest;
 use crate::stage::FileSet;
 
-/// What tells one state of a file from the next without reading it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Stat {
-    device: u64,
-    inode: u64,
-    size: u64,
-    mtime: i128,
-    ctime: i128,
-}
-
-impl From<&Metadata> for Stat {
-    fn from(m: &Metadata) -> Self {
-        let nanos = |s: i64, n: i64| i128::from(s) * 1_000_000_000 + i128::from(n);
-        Self {
-            device: m.dev(),
-            inode: m.ino(),
-            size: m.size(),
-            mtime: nanos(m.mtime(), m.mtime_nsec()),
-            ctime: nanos(m.ctime(), m.ctime_nsec()),
-        }
-    }
-}
-
 /// The known digests of files, kept between runs.
 pub struct Watch {
     path: PathBuf,
-    known: Mutex<HashMap<PathBuf, (Stat, Digest)>>,
-    changed: AtomicBool,
+    known: Mutex<Table>,
 }
 
-/// The stats of a file set when it was hashed, to prove later that nothing moved meanwhile.
-pub struct Snapshot {
+struct Table {
+    known: Known,
+    changed: bool,
+}
+
+/// A file or folder as it was seen: its digest, and the proof to hold against it later.
+#[derive(Clone, Debug)]
+pub struct Seen {
     root: PathBuf,
     /// Left out where it lies below `root`.
     store: PathBuf,
-    stats: Vec<(String, Stat)>,
+    what: What,
+}
+
+#[derive(Clone, Debug)]
+enum What {
+    File(Stat, Digest),
+    Folder(Arc<Folder>),
 }
 
 impl Watch {
     /// Reads what earlier runs learned; a damaged or older file counts as empty.
     pub fn open(path: &Path) -> Self {
-        let known = fs::read(path).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default();
-        Self { path: path.to_path_buf(), known: Mutex::new(known), changed: AtomicBool::new(false) }
+        let known = std::fs::read(path).ok().and_then(|bytes| decode(&bytes)).unwrap_or_default();
+        Self { path: path.to_path_buf(), known: Mutex::new(Table { known, changed: false }) }
     }
 
     /// Keeps what was learned for later runs.
     pub fn save(&self) -> Result<(), Failure> {
-        if self.changed.swap(false, Ordering::Relaxed) {
-            let known = self.known();
-            atomically(&self.path, &encode(&known), Durability::Soon)?;
+        let mut table = self.table();
+        if table.changed {
+            atomically(&self.path, &encode(&table.known), Durability::Soon)?;
+            table.changed = false;
         }
         Ok(())
     }
@@ -82,194 +64,166 @@ impl Watch {
 
     /// Remembers the digest of a file that was hashed by its writer and moved into place.
     pub fn learn(&self, path: &Path, digest: Digest) {
-        if let Ok(meta) = fs::metadata(path) {
+        if let Ok((stat, _)) = Stat::of(path) {
             // A rename sets ctime to now, which would never be believed; an object, though, is written once and read-only.
-            self.known().insert(path.to_path_buf(), (Stat::from(&meta), digest));
-            self.changed.store(true, Ordering::Relaxed);
+            let mut table = self.table();
+            table.known.files.insert(path.to_path_buf(), (stat, digest));
+            table.changed = true;
         }
     }
 
-    /// Returns the digests of all files below `root` (or of `root` itself), and the proof to compare with later.
-    pub fn file_set(&self, root: &Path) -> Result<(FileSet, Snapshot), Failure> {
+    /// Forgets files and folders that are gone.
+    pub fn tidy(&self) {
+        let mut table = self.table();
+        let count = |known: &Known| known.files.len() + known.folders.len();
+        let before = count(&table.known);
+        table.known.files.retain(|path, _| path.exists());
+        table.known.folders.retain(|path, _| path.exists());
+        table.changed |= count(&table.known) != before;
+    }
+
+    /// Looks at a file, or at a folder and all files below it.
+    pub fn see(&self, root: &Path) -> Result<Seen, Failure> {
         // A store inside the folder is no part of the data: it changes by being used.
         let store = self.path.parent().unwrap_or(Path::new("")).to_path_buf();
-        let mut paths = walk(root, &store)?;
-        paths.sort();
-        let seen: Vec<(String, Stat, Digest)> = paths
-            .into_par_iter()
-            .map(|(name, path)| {
-                let (stat, digest) = self.look(&path).doing(|| format!("failed to read `{}`", path.display()))?;
-                Ok((name, stat, digest))
-            })
-            .collect::<Result<_, Failure>>()?;
-        let files = seen.iter().map(|(name, _, digest)| (name.clone(), *digest)).collect();
-        let stats = seen.into_iter().map(|(name, stat, _)| (name, stat)).collect();
-        Ok((FileSet { root: root.to_path_buf(), files }, Snapshot { root: root.to_path_buf(), store, stats }))
+        let what = || format!("failed to read `{}`", root.display());
+        let what = match Stat::of(root).doing(what)?.1 {
+            FileType::Directory => {
+                let place = std::path::absolute(root).doing(what)?;
+                let before = self.table().known.folders.get(&place).cloned();
+                let folder = Folder::look(&tree::open(CWD, root).doing(what)?, root, before.as_ref(), &store)?;
+                if before.is_none_or(|before| !Arc::ptr_eq(&before, &folder)) {
+                    let mut table = self.table();
+                    table.known.folders.insert(place, folder.clone());
+                    table.changed = true;
+                }
+                What::Folder(folder)
+            }
+            _ => {
+                let (stat, digest) = self.look(root).doing(what)?;
+                What::File(stat, digest)
+            }
+        };
+        Ok(Seen { root: root.to_path_buf(), store, what })
     }
 
     fn look(&self, path: &Path) -> io::Result<(Stat, Digest)> {
-        let before = Stat::from(&fs::metadata(path)?);
-        if let Some((stat, digest)) = self.known().get(path)
-            && *stat == before
+        let (now, kind) = Stat::of(path)?;
+        if let Some((stat, digest)) = self.table().known.files.get(path)
+            && *stat == now
         {
-            return Ok((before, *digest));
+            return Ok((now, *digest));
         }
-        let hashed_at = now();
-        let digest = Digest::of_file(path)?;
-        let after = Stat::from(&fs::metadata(path)?);
-        if after == before && is_settled(&after, hashed_at) {
-            self.known().insert(path.to_path_buf(), (after, digest));
-            self.changed.store(true, Ordering::Relaxed);
+        if kind != FileType::RegularFile {
+            return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
         }
-        Ok((after, digest))
+        let (stat, digest, settled) = hash(std::fs::File::open(path)?)?;
+        if settled {
+            let mut table = self.table();
+            table.known.files.insert(path.to_path_buf(), (stat, digest));
+            table.changed = true;
+        }
+        Ok((stat, digest))
     }
 
-    fn known(&self) -> std::sync::MutexGuard<'_, HashMap<PathBuf, (Stat, Digest)>> {
-        self.known.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-impl Snapshot {
-    /// Returns the first file that is not as it was: changed, gone or new.
+impl Seen {
+    /// Returns the digest of the file's bytes, or of the folder's listing: all paths and contents below it.
+    pub fn digest(&self) -> Digest {
+        match &self.what {
+            What::File(_, digest) => *digest,
+            What::Folder(folder) => folder.digest,
+        }
+    }
+
+    pub(super) fn folder(&self) -> Option<&Arc<Folder>> {
+        match &self.what {
+            What::File(..) => None,
+            What::Folder(folder) => Some(folder),
+        }
+    }
+
+    /// Returns every file by its path below the root, sorted.
+    pub fn file_set(&self) -> FileSet {
+        let mut files = Vec::new();
+        match &self.what {
+            What::File(_, digest) => files.push((String::new(), *digest)),
+            What::Folder(folder) => folder.collect("", &mut files),
+        }
+        files.sort_unstable();
+        FileSet { root: self.root.clone(), files }
+    }
+
+    /// Returns the first file that is not as it was: changed, gone or new. Reads no bytes.
     pub fn first_moved(&self) -> Option<String> {
-        let Ok(mut now) = walk(&self.root, &self.store) else { return Some(self.root.display().to_string()) };
-        now.sort();
-        for ((name, stat), (found, path)) in self.stats.iter().zip(&now) {
-            if name != found {
-                return Some(name.min(found).clone());
+        let gone = || Some(self.root.display().to_string());
+        match &self.what {
+            What::File(stat, _) => {
+                if Stat::of(&self.root).map(|(stat, _)| stat).ok() == Some(*stat) {
+                    None
+                } else {
+                    gone()
+                }
             }
-            if fs::metadata(path).map(|m| Stat::from(&m)).ok() != Some(*stat) {
-                return Some(if name.is_empty() { self.root.display().to_string() } else { name.clone() });
-            }
-        }
-        match self.stats.len().cmp(&now.len()) {
-            std::cmp::Ordering::Equal => None,
-            std::cmp::Ordering::Less => Some(now[self.stats.len()].0.clone()),
-            std::cmp::Ordering::Greater => Some(self.stats[now.len()].0.clone()),
+            What::Folder(folder) => match tree::open(CWD, &self.root) {
+                Ok(fd) => folder.first_moved(&fd, &self.root, "", &self.store),
+                Err(_) => gone(),
+            },
         }
     }
-}
-
-/// Whether a file was left alone long enough before it was hashed that another change would show in its stat.
-fn is_settled(stat: &Stat, hashed_at: i128) -> bool {
-    const SECOND: i128 = 1_000_000_000;
-    // Whole seconds in both stamps: a file system that keeps no finer time.
-    let tick = if stat.mtime % SECOND == 0 && stat.ctime % SECOND == 0 { 2 * SECOND } else { SECOND / 50 };
-    stat.mtime.max(stat.ctime) + tick < hashed_at
-}
-
-fn now() -> i128 {
-    SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i128)
-}
-
-/// Returns every file below `root` (or `root` itself under the empty name), in no order. Folders are read side by side.
-fn walk(root: &Path, store: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
-    if !root.is_dir() {
-        return Ok(vec![(String::new(), root.to_path_buf())]);
-    }
-    fn below(folder: &Path, prefix: &str, store: &Path) -> Result<Vec<(String, PathBuf)>, Failure> {
-        let what = || format!("failed to list `{}`", folder.display());
-        let (mut files, mut folders) = (Vec::new(), Vec::new());
-        for item in fs::read_dir(folder).doing(what)? {
-            let item = item.doing(what)?;
-            let Some(name) = item.file_name().to_str().map(|n| format!("{prefix}{n}")) else {
-                return Err(Failure::new(format!("file name `{}` is not UTF-8", item.path().display())).help("rename the file"));
-            };
-            let kind = item.file_type().doing(what)?;
-            let is_folder = kind.is_dir() || (kind.is_symlink() && item.path().is_dir());
-            if is_folder
-                && item.file_name() == store.file_name().unwrap_or_default()
-                && item.path().canonicalize().is_ok_and(|p| p == store)
-            {
-                continue;
-            }
-            if is_folder { folders.push((name, item.path())) } else { files.push((name, item.path())) }
-        }
-        let inner: Vec<_> =
-            folders.into_par_iter().map(|(name, path)| below(&path, &format!("{name}/"), store)).collect::<Result<_, _>>()?;
-        files.extend(inner.into_iter().flatten());
-        Ok(files)
-    }
-    below(root, "", store)
-}
-
-const MAGIC: &[u8; 8] = b"flowst01";
-
-/// One record per file: path length and path, device, inode, size, mtime, ctime (little endian), digest.
-fn encode(known: &HashMap<PathBuf, (Stat, Digest)>) -> Vec<u8> {
-    let mut out = MAGIC.to_vec();
-    let mut paths: Vec<&PathBuf> = known.keys().filter(|p| p.to_str().is_some()).collect();
-    paths.sort();
-    for path in paths {
-        let (stat, digest) = &known[path];
-        let text = path.to_string_lossy();
-        out.extend((text.len() as u32).to_le_bytes());
-        out.extend(text.as_bytes());
-        [stat.device, stat.inode, stat.size].iter().for_each(|n| out.extend(n.to_le_bytes()));
-        [stat.mtime, stat.ctime].iter().for_each(|n| out.extend(n.to_le_bytes()));
-        out.extend(digest.as_bytes());
-    }
-    let check = Digest::of(&out);
-    out.extend(check.as_bytes());
-    out
-}
-
-fn decode(bytes: &[u8]) -> Option<HashMap<PathBuf, (Stat, Digest)>> {
-    let (body, check) = bytes.split_at_checked(bytes.len().checked_sub(32)?)?;
-    if Digest::of(body).as_bytes() != check {
-        return None;
-    }
-    let mut rest = body.strip_prefix(MAGIC)?;
-    let mut known = HashMap::new();
-    fn take<'a, const N: usize>(rest: &mut &'a [u8]) -> Option<&'a [u8; N]> {
-        let (head, tail) = rest.split_first_chunk::<N>()?;
-        *rest = tail;
-        Some(head)
-    }
-    while !rest.is_empty() {
-        let length = u32::from_le_bytes(*take(&mut rest)?) as usize;
-        let (path, tail) = rest.split_at_checked(length)?;
-        rest = tail;
-        let stat = Stat {
-            device: u64::from_le_bytes(*take(&mut rest)?),
-            inode: u64::from_le_bytes(*take(&mut rest)?),
-            size: u64::from_le_bytes(*take(&mut rest)?),
-            mtime: i128::from_le_bytes(*take(&mut rest)?),
-            ctime: i128::from_le_bytes(*take(&mut rest)?),
-        };
-        known.insert(PathBuf::from(std::str::from_utf8(path).ok()?), (stat, Digest::from(*take::<32>(&mut rest)?)));
-    }
-    Some(known)
 }
 
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use super::*;
 
-    #[test]
-    fn what_was_learned_survives_and_a_damaged_file_counts_as_empty() {
-        let stat = Stat { device: 1, inode: 2, size: 3, mtime: 4, ctime: 5 };
-        let known = HashMap::from([(PathBuf::from("/a b/ü"), (stat, Digest::of(b"x")))]);
-        let mut bytes = encode(&known);
-        assert_eq!(decode(&bytes), Some(known));
-        bytes[20] ^= 1;
-        assert_eq!(decode(&bytes), None);
-        assert_eq!(decode(b"short"), None);
+    fn house() -> (tempfile::TempDir, Watch) {
+        let folder = tempfile::tempdir().unwrap();
+        let watch = Watch::open(&folder.path().join("none"));
+        fs::create_dir_all(folder.path().join("data/c")).unwrap();
+        fs::write(folder.path().join("data/c/1.png"), "one").unwrap();
+        fs::write(folder.path().join("data/2.png"), "two").unwrap();
+        (folder, watch)
     }
 
     #[test]
-    fn a_file_set_is_its_paths_and_contents_and_nothing_else() {
-        let (a, b) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-        for folder in [&a, &b] {
-            fs::create_dir(folder.path().join("c")).unwrap();
-            fs::write(folder.path().join("c/1.png"), "one").unwrap();
-            fs::write(folder.path().join("2.png"), "two").unwrap();
-        }
-        let watch = Watch::open(&a.path().join("none"));
-        let digest = |root: &Path| watch.file_set(root).unwrap().0.digest();
-        assert_eq!(digest(a.path()), digest(b.path()));
-        fs::rename(b.path().join("2.png"), b.path().join("3.png")).unwrap();
-        assert_ne!(digest(a.path()), digest(b.path()));
+    fn a_folder_is_its_paths_and_contents_and_nothing_else() {
+        let ((a, watch), (b, _)) = (house(), house());
+        let digest = |root: &tempfile::TempDir| watch.see(&root.path().join("data")).unwrap().digest();
+        assert_eq!(digest(&a), digest(&b));
+        fs::rename(b.path().join("data/2.png"), b.path().join("data/3.png")).unwrap();
+        assert_ne!(digest(&a), digest(&b));
+        fs::rename(b.path().join("data/3.png"), b.path().join("data/c/2.png")).unwrap();
+        assert_ne!(digest(&a), digest(&b));
+        let files = watch.see(&b.path().join("data")).unwrap().file_set().files;
+        assert_eq!(files, [("c/1.png".to_string(), Digest::of(b"one")), ("c/2.png".to_string(), Digest::of(b"two"))]);
+    }
+
+    #[test]
+    fn what_did_not_change_is_the_very_tree_that_was_known_and_what_did_is_seen() {
+        let (folder, watch) = house();
+        let root = folder.path().join("data");
+        // Long enough for the stats to settle.
+        std::thread::sleep(std::time::Duration::from_millis(60));
+        let tree = || watch.see(&root).unwrap().folder().unwrap().clone();
+        let first = tree();
+        assert!(Arc::ptr_eq(&first, &tree()));
+        // A same-size edit with its mtime put back: ctime tells.
+        let mtime = fs::metadata(root.join("c/1.png")).unwrap().modified().unwrap();
+        fs::write(root.join("c/1.png"), "ONE").unwrap();
+        fs::File::options().write(true).open(root.join("c/1.png")).unwrap().set_modified(mtime).unwrap();
+        let second = tree();
+        assert_ne!(second.digest, first.digest);
+        fs::remove_file(root.join("2.png")).unwrap();
+        assert!(second.leaves().count() == 1 && tree().leaves().count() == 0);
+        fs::write(root.join("2.png"), "two").unwrap();
+        assert_eq!(tree().digest, second.digest);
     }
 
     #[test]
@@ -280,20 +234,36 @@ mod tests {
         fs::create_dir_all(root.join("data/cache")).unwrap();
         fs::write(root.join("data/cache/1.png"), "one").unwrap();
         let watch = Watch::open(&root.join("cache/stat"));
-        let (set, snapshot) = watch.file_set(&root).unwrap();
+        let seen = watch.see(&root).unwrap();
         fs::write(root.join("cache/object"), "made meanwhile").unwrap();
-        assert_eq!(set.files, [("data/cache/1.png".to_string(), Digest::of(b"one"))]);
-        assert_eq!(snapshot.first_moved(), None);
+        assert_eq!(seen.file_set().files, [("data/cache/1.png".to_string(), Digest::of(b"one"))]);
+        assert_eq!(seen.first_moved(), None);
     }
 
     #[test]
     fn a_file_that_moves_meanwhile_is_named() {
-        let folder = tempfile::tempdir().unwrap();
-        fs::write(folder.path().join("1.png"), "one").unwrap();
-        let watch = Watch::open(&folder.path().join("none"));
-        let (_, snapshot) = watch.file_set(folder.path()).unwrap();
-        assert_eq!(snapshot.first_moved(), None);
-        fs::write(folder.path().join("0.png"), "new").unwrap();
-        assert_eq!(snapshot.first_moved(), Some("0.png".to_string()));
+        let (folder, watch) = house();
+        let root = folder.path().join("data");
+        let moved = |act: &dyn Fn()| {
+            let seen = watch.see(&root).unwrap();
+            assert_eq!(seen.first_moved(), None);
+            act();
+            seen.first_moved()
+        };
+        assert_eq!(moved(&|| fs::write(root.join("c/0.png"), "new").unwrap()), Some("c/0.png".to_string()));
+        assert_eq!(moved(&|| fs::write(root.join("2.png"), "longer").unwrap()), Some("2.png".to_string()));
+        assert_eq!(moved(&|| fs::remove_file(root.join("c/1.png")).unwrap()), Some("c/1.png".to_string()));
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn links_in_a_circle_and_what_is_no_file_are_refused_with_a_way_out() {
+        let (folder, watch) = house();
+        let root = folder.path().join("data");
+        std::os::unix::fs::symlink("..", root.join("c/back")).unwrap();
+        assert!(watch.see(&root).unwrap_err().to_string().contains("lead back"));
+        fs::remove_file(root.join("c/back")).unwrap();
+        std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
+        assert!(watch.see(&root).unwrap_err().to_string().contains("neither a file nor a folder"));
     }
 }
