@@ -13,6 +13,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Context, Failure};
@@ -102,7 +103,9 @@ pub fn atomically(path: &Path, bytes: &[u8], durability: Durability) -> Result<(
     let what = || format!("failed to write `{}`", path.display());
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).doing(what)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).doing(what)?;
+    // As readable as the folder's owner allows for new files: a cache may be shared.
+    let readable = fs::Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new().permissions(readable).tempfile_in(folder).doing(what)?;
     file.write_all(bytes).doing(what)?;
     if durability == Durability::Now {
         file.as_file().sync_all().doing(what)?;
