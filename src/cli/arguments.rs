@@ -38,6 +38,8 @@ enum Command {
     Verify(VerifyArguments),
     /// Compare the variants of a pipeline's matrix: figures, and differences to the first variant
     Table(TableArguments),
+    /// Copy a node's outputs to a folder as plain files, or print how they came about
+    Export(ExportArguments),
     /// Look after the cache: what it holds, what may go, whether it is sound
     #[command(subcommand)]
     Cache(CacheCommand),
@@ -179,6 +181,22 @@ pub(super) struct TableArguments {
     pub format: super::table::Format,
 }
 
+#[derive(Args)]
+pub(super) struct ExportArguments {
+    #[command(flatten)]
+    pub pipeline: PipelineArguments,
+    /// The node whose result is wanted
+    pub node: String,
+    #[command(flatten)]
+    pub cache: CacheArguments,
+    /// How the outputs came about, as an in-toto statement with SLSA provenance (JSON), instead of the outputs
+    #[arg(long)]
+    pub provenance: bool,
+    /// The folder for the outputs, or the file for the statement [default for the statement: standard output]
+    #[arg(long, short, value_name = "PATH")]
+    pub output: Option<PathBuf>,
+}
+
 #[derive(Subcommand)]
 pub(super) enum CacheCommand {
     /// Bytes by pipeline and node, and what it took to make them
@@ -272,6 +290,7 @@ pub fn main() -> ExitCode {
         Command::Lock(arguments) => super::lock::lock(&arguments.pipeline, &arguments.cache),
         Command::Verify(arguments) => super::verify::verify(&arguments),
         Command::Table(arguments) => super::table::table(&arguments),
+        Command::Export(arguments) => super::export::export(&arguments),
         Command::Cache(command) => super::cache::cache(&command),
         Command::Runs(arguments) => super::runs::runs(&arguments),
         Command::Diff(arguments) => super::diff::diff(&arguments),

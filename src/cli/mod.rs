@@ -7,6 +7,7 @@ mod console;
 mod diff;
 mod events;
 mod exit;
+mod export;
 mod graph;
 mod lock;
 mod open;

@@ -42,14 +42,13 @@ pub struct LockedNode {
     pub environment: BTreeMap<String, Option<String>>,
     pub outputs: BTreeMap<String, Digest>,
     pub metrics: BTreeMap<String, f64>,
-    /// Digest of how, where and when the results were made.
+    /// Digest of the statement of how, where and when the results were made: see [`Entry::statement`].
     pub provenance: Digest,
 }
 
 impl LockedNode {
-    fn new(key: &Key, entry: &Entry) -> Result<Self, Failure> {
-        let provenance = serde_json::to_value(&entry.provenance).map_err(|error| Failure::new(error.to_string()))?;
-        Ok(Self {
+    fn new(key: &Key, entry: &Entry) -> Self {
+        Self {
             kind: key.kind.clone(),
             version: key.version,
             key: key.digest(),
@@ -60,8 +59,8 @@ impl LockedNode {
             environment: key.environment.clone(),
             outputs: entry.outputs.iter().map(|(port, stored)| (port.clone(), stored.digest)).collect(),
             metrics: entry.metrics.clone(),
-            provenance: Digest::of_json(&provenance),
-        })
+            provenance: entry.statement_digest(),
+        }
     }
 
     /// Returns the key with its components, for comparison.
@@ -108,12 +107,19 @@ pub enum Drift {
     Unseen(String),
     /// The result is not in the store.
     Missing,
+    /// The store's result is the locked one, made in another run than the one that was locked.
+    MadeAgain { run: String, host: String },
 }
 
 impl Drift {
     /// Returns whether it proves the lock wrong, rather than leaving it open.
     pub fn refutes(&self) -> bool {
-        !matches!(self, Self::Unseen(_) | Self::Missing)
+        !matches!(self, Self::Unseen(_) | Self::Missing) && !self.is_note()
+    }
+
+    /// Returns whether it takes nothing from the lock: the same results came about another time. That is what a lock promises of them.
+    pub fn is_note(&self) -> bool {
+        matches!(self, Self::MadeAgain { .. })
     }
 }
 
@@ -131,6 +137,7 @@ impl fmt::Display for Drift {
             Self::Damaged(ports) => write!(f, "`{}` is damaged in the cache", ports.join("`, `")),
             Self::Unseen(path) => write!(f, "cannot tell: {path}"),
             Self::Missing => f.write_str("cannot tell: its result is not in the cache"),
+            Self::MadeAgain { run, host } => write!(f, "the locked result, made again by run {run} on {host}"),
         }
     }
 }
@@ -147,7 +154,7 @@ pub fn lock(graph: &Graph, store: &Store, places: &Places) -> Result<Lock, Failu
         let name = graph.node(id).name.clone();
         match planned {
             Planned::Reuse { key, entry } => {
-                nodes.insert(name, LockedNode::new(&key, &entry)?);
+                nodes.insert(name, LockedNode::new(&key, &entry));
             }
             _ => stale.push(name),
         }
@@ -222,6 +229,8 @@ fn results(store: &Store, locked: &LockedNode, level: Level, drift: &mut impl Fn
         drift(Drift::Damaged(damaged));
     } else if missing {
         drift(Drift::Missing);
+    } else if entry.statement_digest() != locked.provenance {
+        drift(Drift::MadeAgain { run: entry.provenance.invocation, host: entry.provenance.host });
     }
     Ok(())
 }

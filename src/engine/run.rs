@@ -64,6 +64,7 @@ pub fn run(
     let needed = graph.closure(wanted);
     let mut run = Run {
         graph,
+        name: format!("{:x}-{:x}", started.as_millis(), std::process::id()),
         store,
         decider: Decider::new(graph, store, &options.places),
         options,
@@ -102,7 +103,7 @@ pub fn run(
         "done"
     };
     let summary = Summary {
-        run: format!("{:x}-{:x}", started.as_millis(), std::process::id()),
+        run: run.name.clone(),
         status,
         seconds: start.elapsed().as_secs_f64(),
         outcomes: run.outcomes.values().cloned().collect(),
@@ -120,6 +121,8 @@ pub fn run(
 
 struct Run<'a> {
     graph: &'a Graph,
+    /// What the run is called on record.
+    name: String,
     store: &'a Arc<Store>,
     decider: Decider<'a>,
     options: &'a Options,
@@ -226,6 +229,8 @@ impl Run<'_> {
             device: self.options.device.clone(),
             environment: self.options.places.environment.clone(),
             ancestors: upstream.iter().filter(|a| **a != id).map(|a| self.ancestor(*a)).collect(),
+            run: self.name.clone(),
+            producers: node.inputs.iter().map(|edge| (edge.role.clone(), self.entry(edge.from).0)).collect(),
             upstream_sources: upstream.iter().filter_map(|a| self.sets.get(a)).flatten().cloned().collect(),
             store: self.store.clone(),
             interrupt: self.options.interrupt.clone(),

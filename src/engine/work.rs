@@ -54,6 +54,9 @@ pub(super) struct Job {
     pub environment: BTreeMap<String, String>,
     pub ancestors: Vec<Ancestor>,
     pub upstream_sources: Vec<FileSet>,
+    /// What the run is called, and which keys made the inputs: for provenance.
+    pub run: String,
+    pub producers: BTreeMap<String, Digest>,
     pub store: Arc<Store>,
     pub interrupt: Arc<AtomicBool>,
     pub sender: Sender<Message>,
@@ -137,6 +140,8 @@ impl Job {
                 started,
                 seconds: clock.elapsed().as_secs_f64(),
                 peak_mib: peak_mib(),
+                invocation: self.run,
+                producers: self.producers,
             },
         };
         self.store.record(&entry, durability)?;

@@ -1,6 +1,7 @@
 //! Content-addressed artefacts, the entries that name them, and the digests of the files outside.
 
 mod entry;
+mod statement; // an entry as others can check it
 mod folder;
 mod history;
 mod lock;

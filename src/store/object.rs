@@ -157,7 +157,7 @@ impl Store {
         // A file from before is read-only no more than its folder is: replace it.
         let _ = fs::remove_file(target.join(port));
         fs::copy(object, target.join(port)).doing(what)?;
-        Ok(())
+        fs::set_permissions(target.join(port), fs::Permissions::from_mode(0o644)).doing(what)
     }
 
     pub(super) fn listing(&self, digest: &Digest) -> Result<BTreeMap<String, Digest>, Failure> {
