@@ -201,8 +201,14 @@ pub(super) struct ExportArguments {
 pub(super) enum CacheCommand {
     /// Bytes by pipeline and node, and what it took to make them
     Du(CacheArguments),
-    /// Remove results of no recent run; only says what would go, unless told to delete
+    /// Remove results that nothing keeps: no lock file, no pin, no recent run; only says what would go, unless told to delete
     Gc(GcArguments),
+    /// Keep the results of a run, whatever `gc` is told, until they are unpinned
+    Pin(PinArguments),
+    /// Take pins away
+    Unpin(UnpinArguments),
+    /// List the pins
+    Pins(CacheArguments),
     /// Look at every object and entry, and forget what is damaged so that it is made again
     Check(CacheCheckArguments),
 }
@@ -211,15 +217,41 @@ pub(super) enum CacheCommand {
 pub(super) struct GcArguments {
     #[command(flatten)]
     pub cache: CacheArguments,
-    /// Results of so many latest runs are kept
+    /// Results of so many latest runs are kept, besides those of pins and of every lock file that this cache has seen
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub keep_runs: usize,
+    /// A lock file whose results are kept from now on; `flow lock`, `verify` and `run --locked` add theirs by themselves
+    #[arg(long, value_name = "FILE")]
+    pub root: Vec<PathBuf>,
     /// Remove only as much as must go for the rest to fit, the cheapest to make again per byte first: 500M, 20G
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_size: Option<u64>,
     /// Really remove it
     #[arg(long)]
     pub delete: bool,
+}
+
+#[derive(Args)]
+pub(super) struct PinArguments {
+    /// What to call the pin: `paper`, `v1`
+    pub name: String,
+    /// The run: the first letters of its id, or `last`, `last-1`, `last-2`
+    #[arg(default_value = "last")]
+    pub run: String,
+    /// Only the results of this node and of all it was made from
+    #[arg(long, value_name = "NODE")]
+    pub node: Vec<String>,
+    #[command(flatten)]
+    pub cache: CacheArguments,
+}
+
+#[derive(Args)]
+pub(super) struct UnpinArguments {
+    /// The pins to take away
+    #[arg(required = true)]
+    pub name: Vec<String>,
+    #[command(flatten)]
+    pub cache: CacheArguments,
 }
 
 #[derive(Args)]

@@ -11,6 +11,7 @@ mod export;
 mod graph;
 mod lock;
 mod open;
+mod pins;
 mod plan;
 mod rebuild;
 mod run;

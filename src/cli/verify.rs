@@ -61,7 +61,9 @@ fn drifts(
     written: &PipelineArguments,
     level: Level,
 ) -> Result<Vec<(String, Drift)>, Stop> {
-    let lock = read_lock(&lock_path(&written.pipeline)).map_err(|failure| Stop::unknown(&failure))?;
+    let path = lock_path(&written.pipeline);
+    let lock = read_lock(&path).map_err(|failure| Stop::unknown(&failure))?;
+    open::keep_lock(store, &path);
     Ok(engine::verify(&pipeline.graph, store, places, &lock, level)?)
 }
 

@@ -80,7 +80,7 @@ impl Job {
         let monitor: Arc<dyn Monitor> =
             Arc::new(Messenger { node: self.node, sender: Mutex::new(self.sender.clone()), interrupt: self.interrupt.clone() });
         let key = self.key.digest();
-        let _lock = self.store.lock(&key, &*monitor)?;
+        let _lock = self.store.lock(&key, self.ancestors.iter().map(|ancestor| ancestor.key), &*monitor)?;
         // Another run may have done this work while we waited for the lock.
         if !self.forced
             && let Some(entry) = self.store.entry(&key)

@@ -1,8 +1,12 @@
 //! A lock as text: `NAME.lock.ron` beside its pipeline, one block per node in the order of their names, so that merges stay local.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use serde::Deserialize;
+
 use crate::diagnostic::{Context, Failure};
+use crate::digest::Digest;
 use crate::engine::{LOCK_FORMAT, Lock};
 
 const HEAD: &str = "// Written by `flow lock`, read by `flow verify` and `flow run --locked`. Commit it; do not edit it.\n";
@@ -36,12 +40,31 @@ pub fn read_lock(path: &Path) -> Result<Lock, Failure> {
     Ok(lock)
 }
 
+/// Returns the keys that a lock of any format names.
+///
+/// # Errors
+/// When the file cannot be read: what it keeps is then unknown.
+pub fn locked_keys(path: &Path) -> Result<BTreeSet<Digest>, Failure> {
+    #[derive(Deserialize)]
+    #[serde(rename = "Lock")]
+    struct Keys {
+        nodes: BTreeMap<String, Node>,
+    }
+    #[derive(Deserialize)]
+    #[serde(rename = "LockedNode")]
+    struct Node {
+        key: Digest,
+    }
+    let what = || format!("failed to read the lock `{}`, so what it keeps is unknown", path.display());
+    let keys = std::fs::read_to_string(path).doing(what).and_then(|text| ron::from_str::<Keys>(&text).doing(what));
+    let keys = keys.map_err(|failure| failure.help("put it back, write it again with `flow lock`, or remove it"))?;
+    Ok(keys.nodes.into_values().map(|node| node.key).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::digest::Digest;
     use crate::engine::LockedNode;
-    use std::collections::BTreeMap;
 
     #[test]
     fn a_lock_survives_its_text_and_stands_beside_its_pipeline() {
@@ -64,6 +87,12 @@ mod tests {
         assert_eq!(path.file_name().unwrap(), "demo.lock.ron");
         std::fs::write(&path, lock_text(&lock).unwrap()).unwrap();
         assert_eq!(read_lock(&path).unwrap(), lock);
+        assert_eq!(locked_keys(&path).unwrap(), BTreeSet::from([Digest::of(b"key")]));
+        // Of another format, a lock still says what it keeps.
+        let text = lock_text(&lock).unwrap().replace("format: ", "format: 9").replace("kind: \"Sweep\",", "");
+        std::fs::write(&path, text).unwrap();
+        assert!(read_lock(&path).is_err());
+        assert_eq!(locked_keys(&path).unwrap(), BTreeSet::from([Digest::of(b"key")]));
         std::fs::write(&path, "Lock(").unwrap();
         assert!(read_lock(&path).unwrap_err().to_string().contains("is not a lock"));
     }

@@ -7,6 +7,7 @@ mod history;
 mod lock;
 mod object;
 mod watch;
+mod roots; // what must stay
 mod care; // what lies in the store, what may go, what is damaged
 
 pub use care::{Checked, Holding, Sweep};
@@ -14,4 +15,5 @@ pub use entry::{Entry, Provenance, Stored};
 pub use folder::{Durability, Store, atomically};
 pub use history::{History, NodeRecord, RunRecord};
 pub use lock::KeyLock;
+pub use roots::{Pin, Root};
 pub use watch::{Snapshot, Watch};
