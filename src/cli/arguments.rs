@@ -160,7 +160,7 @@ pub(super) struct VerifyArguments {
     /// Besides, every byte of them is what its digest says
     #[arg(long, conflicts_with = "rebuild")]
     pub contents: bool,
-    /// Run the nodes again in a store of their own and compare: bytes, or figures within the stage's tolerance
+    /// Run the nodes again in a store of their own and compare: bytes, or every figure within its locked tolerance
     #[arg(long)]
     pub rebuild: bool,
     /// Run only so many of them again, chosen at random

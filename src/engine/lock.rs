@@ -13,10 +13,11 @@ use super::plan::{Planned, plan};
 use crate::diagnostic::Failure;
 use crate::digest::Digest;
 use crate::graph::{Change, Graph, Key, NodeId};
+use crate::stage::Stage;
 use crate::store::{Entry, Store};
 
 /// Raised when older locks can no longer be read.
-pub const LOCK_FORMAT: u32 = 1;
+pub const LOCK_FORMAT: u32 = 2;
 
 /// A pipeline's nodes as they were.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,13 +42,22 @@ pub struct LockedNode {
     #[serde(default)]
     pub environment: BTreeMap<String, Option<String>>,
     pub outputs: BTreeMap<String, Digest>,
-    pub metrics: BTreeMap<String, f64>,
+    pub metrics: BTreeMap<String, Figure>,
     /// Digest of the statement of how, where and when the results were made: see [`Entry::statement`].
     pub provenance: Digest,
 }
 
+/// A headline figure, and how far off it may be where the bytes are others.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    pub value: f64,
+    /// As a share of the larger of the value and 1, as the stage had it when the lock was written; none where it must be met exactly.
+    pub tolerance: Option<f64>,
+}
+
 impl LockedNode {
-    fn new(key: &Key, entry: &Entry) -> Self {
+    fn new(stage: &dyn Stage, key: &Key, entry: &Entry) -> Self {
+        let figure = |(name, value): (&String, &f64)| (name.clone(), Figure { value: *value, tolerance: stage.tolerance(name) });
         Self {
             kind: key.kind.clone(),
             version: key.version,
@@ -58,7 +68,7 @@ impl LockedNode {
             inputs: key.inputs.clone(),
             environment: key.environment.clone(),
             outputs: entry.outputs.iter().map(|(port, stored)| (port.clone(), stored.digest)).collect(),
-            metrics: entry.metrics.clone(),
+            metrics: entry.metrics.iter().map(figure).collect(),
             provenance: entry.statement_digest(),
         }
     }
@@ -151,12 +161,12 @@ pub fn lock(graph: &Graph, store: &Store, places: &Places) -> Result<Lock, Failu
     let mut nodes = BTreeMap::new();
     let mut stale = Vec::new();
     for (id, planned) in plan(graph, store, places, &all, &[])? {
-        let name = graph.node(id).name.clone();
+        let node = graph.node(id);
         match planned {
             Planned::Reuse { key, entry } => {
-                nodes.insert(name, LockedNode::new(&key, &entry));
+                nodes.insert(node.name.clone(), LockedNode::new(&*node.stage, &key, &entry));
             }
-            _ => stale.push(name),
+            _ => stale.push(node.name.clone()),
         }
     }
     if !stale.is_empty() {
