@@ -38,6 +38,18 @@ fn the_same_results_make_the_same_lock_but_for_how_they_were_made() {
 }
 
 #[test]
+fn the_same_results_of_another_run_leave_the_lock_as_good_as_it_was() {
+    let house = locked();
+    assert!(house.run("--cache other").ran().len() == 2);
+    let (code, out, err) = verify(&house, "--contents --cache other");
+    assert_eq!((code, out.as_str()), (0, ""));
+    let run = house.flow("runs --cache other").out.split(' ').next().unwrap().to_string();
+    let lines: Vec<&str> = err.lines().collect();
+    assert!(lines[0].starts_with(&format!("note   images: the locked result, made again by run {run} on ")), "{err}");
+    assert_eq!((lines.len(), lines[2]), (3, "the lock holds for 2 nodes: keys, results and every byte"));
+}
+
+#[test]
 fn a_changed_parameter_breaks_the_lock_before_anything_runs() {
     let house = locked();
     house.edit("test: 0.4", "test: 0.5");

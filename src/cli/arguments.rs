@@ -38,6 +38,8 @@ enum Command {
     Verify(VerifyArguments),
     /// Compare the variants of a pipeline's matrix: figures, and differences to the first variant
     Table(TableArguments),
+    /// Copy a node's outputs to a folder as plain files, or print how they came about
+    Export(ExportArguments),
     /// Look after the cache: what it holds, what may go, whether it is sound
     #[command(subcommand)]
     Cache(CacheCommand),
@@ -161,7 +163,7 @@ pub(super) struct VerifyArguments {
     /// Besides, every byte of them is what its digest says
     #[arg(long, conflicts_with = "rebuild")]
     pub contents: bool,
-    /// Run the nodes again in a store of their own and compare: bytes, or figures within the stage's tolerance
+    /// Run the nodes again in a store of their own and compare: bytes, or every figure within its locked tolerance
     #[arg(long)]
     pub rebuild: bool,
     /// Run only so many of them again, chosen at random
@@ -182,12 +184,34 @@ pub(super) struct TableArguments {
     pub format: super::table::Format,
 }
 
+#[derive(Args)]
+pub(super) struct ExportArguments {
+    #[command(flatten)]
+    pub pipeline: PipelineArguments,
+    /// The node whose result is wanted
+    pub node: String,
+    #[command(flatten)]
+    pub cache: CacheArguments,
+    /// How the outputs came about, as an in-toto statement with SLSA provenance (JSON), instead of the outputs
+    #[arg(long)]
+    pub provenance: bool,
+    /// The folder for the outputs, or the file for the statement [default for the statement: standard output]
+    #[arg(long, short, value_name = "PATH")]
+    pub output: Option<PathBuf>,
+}
+
 #[derive(Subcommand)]
 pub(super) enum CacheCommand {
     /// Bytes by pipeline and node, and what it took to make them
     Du(CacheArguments),
-    /// Remove results of no recent run; only says what would go, unless told to delete
+    /// Remove results that nothing keeps: no lock file, no pin, no recent run; only says what would go, unless told to delete
     Gc(GcArguments),
+    /// Keep the results of a run, whatever `gc` is told, until they are unpinned
+    Pin(PinArguments),
+    /// Take pins away
+    Unpin(UnpinArguments),
+    /// List the pins
+    Pins(CacheArguments),
     /// Look at every object and entry, and forget what is damaged so that it is made again
     Check(CacheCheckArguments),
 }
@@ -196,15 +220,41 @@ pub(super) enum CacheCommand {
 pub(super) struct GcArguments {
     #[command(flatten)]
     pub cache: CacheArguments,
-    /// Results of so many latest runs are kept
+    /// Results of so many latest runs are kept, besides those of pins and of every lock file that this cache has seen
     #[arg(long, value_name = "N", default_value_t = 10)]
     pub keep_runs: usize,
+    /// A lock file whose results are kept from now on; `flow lock`, `verify` and `run --locked` add theirs by themselves
+    #[arg(long, value_name = "FILE")]
+    pub root: Vec<PathBuf>,
     /// Remove only as much as must go for the rest to fit, the cheapest to make again per byte first: 500M, 20G
     #[arg(long, value_name = "SIZE", value_parser = size)]
     pub max_size: Option<u64>,
     /// Really remove it
     #[arg(long)]
     pub delete: bool,
+}
+
+#[derive(Args)]
+pub(super) struct PinArguments {
+    /// What to call the pin: `paper`, `v1`
+    pub name: String,
+    /// The run: the first letters of its id, or `last`, `last-1`, `last-2`
+    #[arg(default_value = "last")]
+    pub run: String,
+    /// Only the results of this node and of all it was made from
+    #[arg(long, value_name = "NODE")]
+    pub node: Vec<String>,
+    #[command(flatten)]
+    pub cache: CacheArguments,
+}
+
+#[derive(Args)]
+pub(super) struct UnpinArguments {
+    /// The pins to take away
+    #[arg(required = true)]
+    pub name: Vec<String>,
+    #[command(flatten)]
+    pub cache: CacheArguments,
 }
 
 #[derive(Args)]
@@ -275,6 +325,7 @@ pub fn main() -> ExitCode {
         Command::Lock(arguments) => super::lock::lock(&arguments.pipeline, &arguments.cache),
         Command::Verify(arguments) => super::verify::verify(&arguments),
         Command::Table(arguments) => super::table::table(&arguments),
+        Command::Export(arguments) => super::export::export(&arguments),
         Command::Cache(command) => super::cache::cache(&command),
         Command::Runs(arguments) => super::runs::runs(&arguments),
         Command::Diff(arguments) => super::diff::diff(&arguments),

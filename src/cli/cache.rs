@@ -5,14 +5,18 @@ use std::collections::BTreeMap;
 use super::arguments::{CacheArguments, CacheCheckArguments, CacheCommand, GcArguments};
 use super::console::{duration, moment, print, say};
 use super::exit::{Exit, Stop};
-use super::open;
+use super::{open, pins};
 use crate::diagnostic::count;
-use crate::store::Holding;
+use crate::pipeline::locked_keys;
+use crate::store::{Holding, Root, Store};
 
 pub(super) fn cache(command: &CacheCommand) -> Result<Exit, Stop> {
     match command {
         CacheCommand::Du(arguments) => du(arguments),
         CacheCommand::Gc(arguments) => gc(arguments),
+        CacheCommand::Pin(arguments) => pins::pin(arguments),
+        CacheCommand::Unpin(arguments) => pins::unpin(arguments),
+        CacheCommand::Pins(arguments) => pins::pins(arguments),
         CacheCommand::Check(arguments) => check(arguments),
     }
 }
@@ -24,7 +28,7 @@ fn owner(holding: &Holding) -> (String, String) {
 
 fn du(arguments: &CacheArguments) -> Result<Exit, Stop> {
     let mut nodes: BTreeMap<(String, String), Vec<Holding>> = BTreeMap::new();
-    for holding in open::store(arguments)?.holdings(0) {
+    for holding in open::store(arguments)?.holdings(&[]) {
         nodes.entry(owner(&holding)).or_default().push(holding);
     }
     for ((pipeline, node), holdings) in &nodes {
@@ -41,7 +45,12 @@ fn du(arguments: &CacheArguments) -> Result<Exit, Stop> {
 
 fn gc(arguments: &GcArguments) -> Result<Exit, Stop> {
     let store = open::store(&arguments.cache)?;
-    let sweep = store.sweepable(arguments.keep_runs, arguments.max_size);
+    for lock in &arguments.root {
+        store.add_root(lock).map_err(Stop::wrong)?;
+    }
+    let roots = roots(&store, arguments)?;
+    show_kept(&store, &roots);
+    let sweep = store.sweepable(&roots, arguments.max_size);
     let (word, would) = if arguments.delete { ("removed", "") } else { ("would go", "would ") };
     for holding in &sweep.entries {
         let (pipeline, node) = owner(holding);
@@ -57,12 +66,40 @@ fn gc(arguments: &GcArguments) -> Result<Exit, Stop> {
         store.sweep_away(&sweep)?;
     }
     let freed = states + sweep.loose.iter().map(|(_, bytes)| bytes).sum::<u64>();
-    let hours: f64 = sweep.entries.iter().map(|h| h.entry.provenance.seconds).sum();
-    say(&format!("{} {word}: {would}free {}, {} to make again", count(sweep.entries.len(), "result"), size(freed), duration(hours)));
+    // Not `sum`, whose nothing is -0.
+    let again = sweep.entries.iter().fold(0.0, |seconds, holding| seconds + holding.entry.provenance.seconds);
+    say(&format!("{} {word}: {would}free {}, {} to make again", count(sweep.entries.len(), "result"), size(freed), duration(again)));
     if !arguments.delete && freed > 0 {
         say("nothing was removed: say `--delete` to do it");
     }
     Ok(Exit::Done)
+}
+
+/// What must stay. A lock file that is gone keeps nothing; one that cannot be read stops the clean-up, for nobody knows what it keeps.
+fn roots(store: &Store, arguments: &GcArguments) -> Result<Vec<Root>, Stop> {
+    let mut roots = store.own_roots(arguments.keep_runs).map_err(|failure| Stop::unknown(&failure))?;
+    for lock in store.roots() {
+        if lock.exists() {
+            let keys = locked_keys(&lock).map_err(|failure| Stop::unknown(&failure))?;
+            roots.push(Root { name: format!("lock `{}`", lock.display()), keys });
+        } else {
+            say(&format!("lock `{}` is gone: it keeps nothing", lock.display()));
+            if arguments.delete {
+                store.forget_root(&lock);
+            }
+        }
+    }
+    Ok(roots)
+}
+
+/// Says how much each root keeps; what several keep counts for each.
+fn show_kept(store: &Store, roots: &[Root]) {
+    let holdings = store.holdings(roots);
+    for root in roots {
+        let kept: Vec<&Holding> = holdings.iter().filter(|holding| root.keys.contains(&holding.key)).collect();
+        let bytes: u64 = kept.iter().map(|holding| holding.bytes).sum();
+        say(&format!("{:>10}  kept by {}: {}", size(bytes), root.name, count(kept.len(), "result")));
+    }
 }
 
 fn check(arguments: &CacheCheckArguments) -> Result<Exit, Stop> {
@@ -81,7 +118,7 @@ fn check(arguments: &CacheCheckArguments) -> Result<Exit, Stop> {
 }
 
 /// Returns `512 B`, `1.5 MiB`, `20 GiB`.
-fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
     let power = (0..units.len()).rev().find(|power| bytes >= 1 << (10 * power)).unwrap_or(0);
     let value = bytes as f64 / (1u64 << (10 * power)) as f64;

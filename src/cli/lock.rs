@@ -15,6 +15,7 @@ pub(super) fn lock(arguments: &PipelineArguments, cache: &CacheArguments) -> Res
     let lock = engine::lock(&pipeline.graph, &store, &places).map_err(|failure| Stop::unknown(&failure))?;
     let path = lock_path(&arguments.pipeline);
     std::fs::write(&path, lock_text(&lock)?).doing(|| format!("failed to write `{}`", path.display()))?;
+    open::keep_lock(&store, &path);
     say(&format!("wrote {}: {}", path.display(), count(lock.nodes.len(), "node")));
     Ok(Exit::Done)
 }

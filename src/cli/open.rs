@@ -30,6 +30,12 @@ pub(super) fn store(arguments: &CacheArguments) -> Result<Arc<Store>, Stop> {
     Ok(Arc::new(Store::open(&arguments.cache)?))
 }
 
+/// Remembers a lock file, so that `flow cache gc` keeps what it names.
+pub(super) fn keep_lock(store: &Store, lock: &Path) {
+    // Who may only read the store may still hold the lock against it.
+    let _ = store.add_root(lock);
+}
+
 /// Returns where the pipeline's paths lead.
 pub(super) fn places(pipeline: &PipelineArguments, cache: &CacheArguments) -> Places {
     let base = pipeline.pipeline.parent().unwrap_or(Path::new("")).to_path_buf();

@@ -38,11 +38,14 @@ pub(super) fn rebuild(arguments: &VerifyArguments, pipeline: &Pipeline, store: &
         let name = &graph.node(*id).name;
         match remade {
             Remade::Same => print(&format!("{name}: the same bytes")),
-            Remade::Close { ports, farthest } => {
-                print(&format!("{name}: other bytes in `{}`, figures within {farthest:.4}", ports.join("`, `")));
+            Remade::Close { ports, figures, farthest } => {
+                let figures = count(*figures, "figure");
+                let said = format!("other bytes in `{}`, {figures} within tolerance, the farthest {farthest:.4} off", ports.join("`, `"));
+                print(&format!("{name}: {said}"));
             }
-            Remade::Differs { ports, first } => {
-                print(&format!("{name}: differs in `{}`, first at {first}", ports.join("`, `")));
+            Remade::Differs { ports, first, off } => {
+                let off = off.as_ref().map_or(String::new(), |off| format!("; {off}"));
+                print(&format!("{name}: differs in `{}`, first at {first}{off}", ports.join("`, `")));
                 keep_both(store, graph, *id, &lock, &lab)?;
             }
             Remade::Failed(trouble) => print(&format!("{name}: failed: {trouble}")),

@@ -18,7 +18,9 @@ pub(super) fn verify(arguments: &VerifyArguments) -> Result<Exit, Stop> {
     let (pipeline, cache) = (open::pipeline(&arguments.pipeline)?, &arguments.cache);
     let places = open::places(&arguments.pipeline, cache);
     let store = open::store(cache)?;
-    let drifts = drifts(pipeline, &store, &places, &arguments.pipeline, level)?;
+    let found = drifts(pipeline, &store, &places, &arguments.pipeline, level)?;
+    let (notes, drifts): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, drift)| drift.is_note());
+    notes.iter().for_each(|(name, note)| say(&format!("note   {name}: {note}")));
     drifts.iter().for_each(|(name, drift)| print(&format!("{name}: {drift}")));
     let exit = verdict(&drifts);
     if arguments.rebuild && exit == Exit::Done {
@@ -59,7 +61,9 @@ fn drifts(
     written: &PipelineArguments,
     level: Level,
 ) -> Result<Vec<(String, Drift)>, Stop> {
-    let lock = read_lock(&lock_path(&written.pipeline)).map_err(|failure| Stop::unknown(&failure))?;
+    let path = lock_path(&written.pipeline);
+    let lock = read_lock(&path).map_err(|failure| Stop::unknown(&failure))?;
+    open::keep_lock(store, &path);
     Ok(engine::verify(&pipeline.graph, store, places, &lock, level)?)
 }
 

@@ -13,10 +13,11 @@ use super::plan::{Planned, plan};
 use crate::diagnostic::Failure;
 use crate::digest::Digest;
 use crate::graph::{Change, Graph, Key, NodeId};
+use crate::stage::Stage;
 use crate::store::{Entry, Store};
 
 /// Raised when older locks can no longer be read.
-pub const LOCK_FORMAT: u32 = 1;
+pub const LOCK_FORMAT: u32 = 2;
 
 /// A pipeline's nodes as they were.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -44,15 +45,23 @@ pub struct LockedNode {
     #[serde(default)]
     pub program: Option<String>,
     pub outputs: BTreeMap<String, Digest>,
-    pub metrics: BTreeMap<String, f64>,
-    /// Digest of how, where and when the results were made.
+    pub metrics: BTreeMap<String, Figure>,
+    /// Digest of the statement of how, where and when the results were made: see [`Entry::statement`].
     pub provenance: Digest,
 }
 
+/// A headline figure, and how far off it may be where the bytes are others.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Figure {
+    pub value: f64,
+    /// As a share of the larger of the value and 1, as the stage had it when the lock was written; none where it must be met exactly.
+    pub tolerance: Option<f64>,
+}
+
 impl LockedNode {
-    fn new(key: &Key, entry: &Entry) -> Result<Self, Failure> {
-        let provenance = serde_json::to_value(&entry.provenance).map_err(|error| Failure::new(error.to_string()))?;
-        Ok(Self {
+    fn new(stage: &dyn Stage, key: &Key, entry: &Entry) -> Self {
+        let figure = |(name, value): (&String, &f64)| (name.clone(), Figure { value: *value, tolerance: stage.tolerance(name) });
+        Self {
             kind: key.kind.clone(),
             version: key.version,
             key: key.digest(),
@@ -63,9 +72,9 @@ impl LockedNode {
             environment: key.environment.clone(),
             program: key.program.clone(),
             outputs: entry.outputs.iter().map(|(port, stored)| (port.clone(), stored.digest)).collect(),
-            metrics: entry.metrics.clone(),
-            provenance: Digest::of_json(&provenance),
-        })
+            metrics: entry.metrics.iter().map(figure).collect(),
+            provenance: entry.statement_digest(),
+        }
     }
 
     /// Returns the key with its components, for comparison.
@@ -113,12 +122,19 @@ pub enum Drift {
     Unseen(String),
     /// The result is not in the store.
     Missing,
+    /// The store's result is the locked one, made in another run than the one that was locked.
+    MadeAgain { run: String, host: String },
 }
 
 impl Drift {
     /// Returns whether it proves the lock wrong, rather than leaving it open.
     pub fn refutes(&self) -> bool {
-        !matches!(self, Self::Unseen(_) | Self::Missing)
+        !matches!(self, Self::Unseen(_) | Self::Missing) && !self.is_note()
+    }
+
+    /// Returns whether it takes nothing from the lock: the same results came about another time. That is what a lock promises of them.
+    pub fn is_note(&self) -> bool {
+        matches!(self, Self::MadeAgain { .. })
     }
 }
 
@@ -136,6 +152,7 @@ impl fmt::Display for Drift {
             Self::Damaged(ports) => write!(f, "`{}` is damaged in the cache", ports.join("`, `")),
             Self::Unseen(path) => write!(f, "cannot tell: {path}"),
             Self::Missing => f.write_str("cannot tell: its result is not in the cache"),
+            Self::MadeAgain { run, host } => write!(f, "the locked result, made again by run {run} on {host}"),
         }
     }
 }
@@ -149,12 +166,12 @@ pub fn lock(graph: &Graph, store: &Store, places: &Places) -> Result<Lock, Failu
     let mut nodes = BTreeMap::new();
     let mut stale = Vec::new();
     for (id, planned) in plan(graph, store, places, &all, &[])? {
-        let name = graph.node(id).name.clone();
+        let node = graph.node(id);
         match planned {
             Planned::Reuse { key, entry } => {
-                nodes.insert(name, LockedNode::new(&key, &entry)?);
+                nodes.insert(node.name.clone(), LockedNode::new(&*node.stage, &key, &entry));
             }
-            _ => stale.push(name),
+            _ => stale.push(node.name.clone()),
         }
     }
     if !stale.is_empty() {
@@ -227,6 +244,8 @@ fn results(store: &Store, locked: &LockedNode, level: Level, drift: &mut impl Fn
         drift(Drift::Damaged(damaged));
     } else if missing {
         drift(Drift::Missing);
+    } else if entry.statement_digest() != locked.provenance {
+        drift(Drift::MadeAgain { run: entry.provenance.invocation, host: entry.provenance.host });
     }
     Ok(())
 }

@@ -12,7 +12,7 @@ mod work;
 
 pub use decide::{Places, Reason};
 pub use event::{Event, Outcome, Status, Summary};
-pub use lock::{Drift, LOCK_FORMAT, Level, Lock, LockedNode, lock, verify};
+pub use lock::{Drift, Figure, LOCK_FORMAT, Level, Lock, LockedNode, lock, verify};
 pub use plan::{Planned, plan};
-pub use rebuild::{Lab, Remade, rebuild};
+pub use rebuild::{Lab, Off, Remade, rebuild};
 pub use run::{Options, run};

@@ -67,6 +67,7 @@ pub fn run(
     let needed = graph.closure(wanted);
     let mut run = Run {
         graph,
+        name: format!("{:x}-{:x}", started.as_millis(), std::process::id()),
         store,
         decider: Decider::new(graph, store, &options.places),
         options,
@@ -107,7 +108,7 @@ pub fn run(
         "done"
     };
     let summary = Summary {
-        run: format!("{:x}-{:x}", started.as_millis(), std::process::id()),
+        run: run.name.clone(),
         status,
         seconds: start.elapsed().as_secs_f64(),
         outcomes: std::mem::take(&mut run.outcomes).into_values().collect(),
@@ -126,6 +127,8 @@ pub fn run(
 
 struct Run<'a> {
     graph: &'a Graph,
+    /// What the run is called on record.
+    name: String,
     store: &'a Arc<Store>,
     decider: Decider<'a>,
     options: &'a Options,
@@ -238,6 +241,8 @@ impl Run<'_> {
             gpus: (needs.gpus, self.options.gpus.clone()),
             environment: self.environment.clone(),
             ancestors: upstream.iter().filter(|a| **a != id).map(|a| self.ancestor(*a)).collect(),
+            run: self.name.clone(),
+            producers: node.inputs.iter().map(|edge| (edge.role.clone(), self.entry(edge.from).0)).collect(),
             upstream_sources: upstream.iter().filter_map(|a| self.seen.get(a)).flatten().cloned().collect(),
             store: self.store.clone(),
             interrupt: self.options.interrupt.clone(),

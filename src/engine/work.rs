@@ -56,6 +56,9 @@ pub(super) struct Job {
     pub environment: Arc<BTreeMap<String, String>>,
     pub ancestors: Vec<Ancestor>,
     pub upstream_sources: Vec<Arc<Seen>>,
+    /// What the run is called, and which keys made the inputs: for provenance.
+    pub run: String,
+    pub producers: BTreeMap<String, Digest>,
     pub store: Arc<Store>,
     pub interrupt: Arc<AtomicBool>,
     pub sender: Sender<Message>,
@@ -79,7 +82,7 @@ impl Job {
         let monitor: Arc<dyn Monitor> =
             Arc::new(Messenger { node: self.node, sender: Mutex::new(self.sender.clone()), interrupt: self.interrupt.clone() });
         let key = self.key.digest();
-        let _lock = self.store.lock(&key, &*monitor)?;
+        let _lock = self.store.lock(&key, self.ancestors.iter().map(|ancestor| ancestor.key), &*monitor)?;
         // Another run may have done this work while we waited for the lock.
         if !self.forced
             && let Some(entry) = self.store.entry(&key)
@@ -143,6 +146,8 @@ impl Job {
                 started,
                 seconds: clock.elapsed().as_secs_f64(),
                 peak_mib: peak_mib(),
+                invocation: self.run,
+                producers: self.producers,
             },
             folders,
         };

@@ -9,5 +9,5 @@ mod scan;
 mod values;
 
 pub use edit::Setting;
-pub use lock_file::{lock_path, lock_text, read_lock};
+pub use lock_file::{lock_path, lock_text, locked_keys, read_lock};
 pub use read::{Pipeline, SetMistake, read, read_set};

@@ -202,9 +202,10 @@ pub trait Stage: Send + Sync + fmt::Debug {
         true
     }
 
-    /// How far headline figures may lie from those of another type of CPU, as a share of the larger of the figure and 1; none where the
-    /// bytes are the same on all.
-    fn tolerance(&self) -> Option<f64> {
+    /// How far a headline figure may lie from that of another type of CPU, as a share of the larger of the figure and 1; none where it is
+    /// the same on all.
+    fn tolerance(&self, metric: &str) -> Option<f64> {
+        let _ = metric;
         None
     }
 

@@ -164,7 +164,7 @@ impl Stage for Dino {
         Needs::whole(device)
     }
 
-    fn tolerance(&self) -> Option<f64> {
+    fn tolerance(&self, _: &str) -> Option<f64> {
         Some(0.05)
     }
 

@@ -7,8 +7,10 @@ use std::collections::HashMap;
 use ndarray::Array2;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
+use super::io;
 use crate::classify::Features;
 use crate::diagnostic::{Context, Failure};
+use crate::stage::Io;
 
 /// The name of the table that a study is about.
 pub const MAIN: &str = "features";
@@ -22,6 +24,15 @@ pub struct FeatureSet {
 }
 
 impl FeatureSet {
+    /// Writes the tables to port `features`, and the mean length of a row of each as headline figures.
+    pub fn write(&self, io: &Io) -> Result<(), Failure> {
+        for (name, table) in &self.tables {
+            let lengths = table.values.rows().into_iter().map(|row| row.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt());
+            io.metric(format!("{name}.length"), lengths.sum::<f64>() / table.ids.len().max(1) as f64);
+        }
+        io::write_bytes(io, "features", &self.to_bytes()?)
+    }
+
     /// Returns the file form: the same tables always give the same bytes.
     pub fn to_bytes(&self) -> Result<Vec<u8>, Failure> {
         let what = || "failed to write the features";

@@ -77,7 +77,7 @@ impl Stage for Features {
         Needs::whole(device)
     }
 
-    fn tolerance(&self) -> Option<f64> {
+    fn tolerance(&self, _: &str) -> Option<f64> {
         Some(0.02)
     }
 
@@ -104,7 +104,7 @@ impl Stage for Features {
             };
             tables.push((table.0.to_string(), table.1));
         }
-        io::write_bytes(io, "features", &FeatureSet { of: model.about.what, tables }.to_bytes()?)
+        FeatureSet { of: model.about.what, tables }.write(io)
     }
 }
 

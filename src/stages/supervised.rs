@@ -173,7 +173,7 @@ impl Stage for Supervised {
         Needs::whole(device)
     }
 
-    fn tolerance(&self) -> Option<f64> {
+    fn tolerance(&self, _: &str) -> Option<f64> {
         Some(0.1)
     }
 
@@ -255,7 +255,7 @@ impl Stage for LinearProbe {
         Needs::whole(device)
     }
 
-    fn tolerance(&self) -> Option<f64> {
+    fn tolerance(&self, _: &str) -> Option<f64> {
         Some(0.1)
     }
 

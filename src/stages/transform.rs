@@ -46,7 +46,7 @@ impl Stage for Transform {
         Needs { cores: Cores::All, gpus: 0 }
     }
 
-    fn tolerance(&self) -> Option<f64> {
+    fn tolerance(&self, _: &str) -> Option<f64> {
         Some(0.02)
     }
 
@@ -62,6 +62,6 @@ impl Stage for Transform {
             }
             tables.push((name, fitted.apply(&table)?));
         }
-        io::write_bytes(io, "features", &FeatureSet { of: set.of, tables }.to_bytes()?)
+        FeatureSet { of: set.of, tables }.write(io)
     }
 }

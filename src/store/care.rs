@@ -7,7 +7,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, SystemTime};
 
-use super::{Entry, Store, Stored};
+use super::{Entry, Root, Store, Stored};
 use crate::diagnostic::{Context, Failure};
 use crate::digest::Digest;
 
@@ -23,7 +23,7 @@ pub struct Holding {
     pub of: Option<(String, String)>,
     /// Bytes of its outputs; those it shares with others count for each.
     pub bytes: u64,
-    /// Whether one of the runs to keep has it.
+    /// Whether a root keeps it.
     pub kept: bool,
 }
 
@@ -50,18 +50,13 @@ pub struct Sweep {
 }
 
 impl Store {
-    /// Returns everything the store holds. The last `keep_runs` runs on record say what is kept.
-    pub fn holdings(&self, keep_runs: usize) -> Vec<Holding> {
-        let runs = self.runs();
+    /// Returns everything the store holds, and whether one of `roots` keeps it.
+    pub fn holdings(&self, roots: &[Root]) -> Vec<Holding> {
         let mut of: HashMap<Digest, (String, String)> = HashMap::new();
-        let mut kept: BTreeSet<Digest> = BTreeSet::new();
-        for (i, run) in runs.iter().enumerate() {
+        for run in self.runs() {
             for (node, record) in &run.nodes {
                 let Some(key) = record.key else { continue };
                 of.insert(key, (run.pipeline.clone(), node.clone()));
-                if i + keep_runs >= runs.len() {
-                    kept.insert(key);
-                }
             }
         }
         let entries = self.entry_keys().into_iter().filter_map(|key| self.entry(&key).map(|entry| (key, entry)));
@@ -69,16 +64,16 @@ impl Store {
             .map(|(key, entry)| Holding {
                 of: of.get(&key).cloned(),
                 bytes: entry.outputs.values().map(|stored| stored.bytes).sum(),
-                kept: kept.contains(&key) || self.is_worked_on(&key),
+                kept: roots.iter().any(|root| root.keys.contains(&key)),
                 key,
                 entry,
             })
             .collect()
     }
 
-    /// Returns what may go: results of no kept run, or, with `max_bytes`, as many of all results as must go for the rest to fit.
-    pub fn sweepable(&self, keep_runs: usize, max_bytes: Option<u64>) -> Sweep {
-        let holdings = self.holdings(keep_runs);
+    /// Returns what may go: results that no root keeps, or, with `max_bytes`, as many of them as must go for the rest to fit.
+    pub fn sweepable(&self, roots: &[Root], max_bytes: Option<u64>) -> Sweep {
+        let holdings = self.holdings(roots);
         let total: u64 = holdings.iter().map(|h| h.bytes).sum();
         let mut going: Vec<Holding> = holdings.iter().filter(|h| !h.kept).cloned().collect();
         going.sort_by(|a, b| worth(a).total_cmp(&worth(b)));

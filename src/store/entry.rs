@@ -32,6 +32,12 @@ pub struct Provenance {
     pub seconds: f64,
     /// The process's peak resident memory when the node was done.
     pub peak_mib: f64,
+    /// The run that made it, as `flow runs` calls it.
+    #[serde(default)]
+    pub invocation: String,
+    /// The key of the node that made what was read at each port; files outside have none.
+    #[serde(default)]
+    pub producers: BTreeMap<String, Digest>,
 }
 
 /// What a key made.

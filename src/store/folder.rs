@@ -7,6 +7,8 @@
 //! state/KEY/               checkpoints of a key that is not finished
 //! scratch/                 outputs being written; swept when no living process owns them
 //! history/                 runs, and the last key of every node
+//! pins/NAME.json           keys that stay until they are unpinned
+//! roots/                   paths of lock files whose keys stay
 //! out/PIPELINE/NODE/       outputs meant to be looked at, as plain files
 //! stat                     digests of files outside, by their stat
 //! ```

@@ -1,6 +1,7 @@
 //! Content-addressed artefacts, the entries that name them, and the digests of the files outside.
 
 mod entry;
+mod statement; // an entry as others can check it
 mod folder;
 mod history;
 mod lock;
@@ -12,6 +13,7 @@ mod watch;
 mod listings;
 mod lay_out;
 mod scratch;
+mod roots; // what must stay
 mod care; // what lies in the store, what may go, what is damaged
 
 pub use care::{Checked, Holding, Sweep};
@@ -19,5 +21,6 @@ pub use entry::{Entry, Provenance, Stored};
 pub use folder::{Durability, Store, atomically};
 pub use history::{History, NodeRecord, RunRecord};
 pub use lock::KeyLock;
+pub use roots::{Pin, Root};
 pub use scratch::Scratch;
 pub use watch::{Seen, Watch};
