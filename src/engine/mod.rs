@@ -3,6 +3,7 @@
 mod decide;
 mod event;
 mod lock;
+mod pieces;
 mod plan;
 mod rebuild;
 mod run;

@@ -10,6 +10,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::pieces::Cupboard;
 use crate::diagnostic::{Context, Failure};
 use crate::digest::Digest;
 use crate::graph::{Key, NodeId};
@@ -97,6 +98,8 @@ impl Job {
         let inputs = self.inputs.iter().map(|(role, stored)| Ok((role.clone(), self.open(role, stored, scratch.path())?)));
         let inputs = inputs.collect::<Result<_, Failure>>()?;
         let library = Shelf { store: self.store.clone(), sets: self.upstream_sources, index: OnceLock::new() };
+        // Open until the entry names its scopes, so that no clean-up takes them away before.
+        let cupboard = Arc::new(Cupboard::new(self.store.clone(), &self.key, &self.device, self.forced, monitor.clone()));
         let io = Io {
             inputs,
             sources: self.sources,
@@ -107,6 +110,7 @@ impl Job {
             environment: self.environment,
             ancestors: self.ancestors,
             library: Arc::new(library),
+            keeper: cupboard.clone(),
             monitor,
             metrics: Mutex::default(),
         };
@@ -129,6 +133,7 @@ impl Job {
             key: self.key,
             outputs,
             metrics: io.metrics.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner),
+            pieces: cupboard.close(),
             provenance: Provenance {
                 flow: env!("CARGO_PKG_VERSION").to_string(),
                 host: std::fs::read_to_string("/proc/sys/kernel/hostname").map_or("unknown".to_string(), |h| h.trim().to_string()),

@@ -5,6 +5,8 @@ mod folder;
 mod history;
 mod lock;
 mod object;
+mod pack;
+mod pieces;
 mod watch;
 mod care; // what lies in the store, what may go, what is damaged
 
@@ -13,4 +15,5 @@ pub use entry::{Entry, Provenance, Stored};
 pub use folder::{Durability, Store, atomically};
 pub use history::{History, NodeRecord, RunRecord};
 pub use lock::KeyLock;
+pub use pieces::Scope;
 pub use watch::{Snapshot, Watch};
