@@ -1,5 +1,7 @@
 //! Pieces: a stage that runs again makes only the parts that are new, and the same bytes as if it had made them all.
 
+mod house;
+
 use std::fs;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -10,6 +12,7 @@ use flow::engine::{Event, Options, Outcome, Places, lock, rebuild, run};
 use flow::graph::{Draft, Graph, build};
 use flow::stage::{Device, Io, Kind, Output, Stage};
 use flow::store::Store;
+use house::{FILE, House, Said};
 use serde_json::{Value, json};
 
 /// Writes words in capitals; each word is a piece. Its figure says how many it had to write itself.
@@ -153,4 +156,115 @@ fn pieces_stay_as_long_as_a_result_that_is_made_of_them() {
     assert_eq!((sweep(1), desk.store.scopes().len()), ((1, 0), 1));
     assert_eq!((sweep(0), desk.store.scopes().len()), ((1, 1), 0));
     assert_eq!(desk.made(&ALL), 3.0);
+}
+
+/// Images from a table whose train rows are listed, so that a new image trains nothing again.
+const TABLE: &str = r#"Pipeline(
+    name: "table",
+    nodes: {
+        "images": Ingest(Table(file: "data/cells.csv", label: "label")),
+        "split": Split(images: "images", labels: "images.labels", how: Lists(train: "data/train.csv")),
+        "dino": Dino(
+            images: "split.train", backbone: Xcit(dim: 16, depth: 1, heads: 2, patch: 4),
+            preset: Light, augment: (base: 12, global: 8, local: 4, n_local: 2),
+            epochs: 1, batch: 8, outputs: 32, hidden: 16, bottleneck: 8,
+        ),
+        "features": Features(images: "images", model: "dino.teacher"),
+        "sweep": Sweep(
+            features: "features", labels: "images.labels", split: "split",
+            per_class: [1, 2], repeats: 2, classifiers: [Svm(), Knn(k: 3)],
+        ),
+    },
+)
+"#;
+
+/// Lists so many pictures; the first fifteen are for training.
+fn list(house: &House, n: usize) {
+    let pictures = house.pictures(n);
+    let row = |path: &String| format!("{path},{}\n", path.split('/').next().unwrap());
+    house.write("data/cells.csv", format!("path,label\n{}", pictures.iter().map(row).collect::<String>()));
+    house.write("data/train.csv", format!("image\n{}\n", pictures[..15].join("\n")));
+}
+
+/// A house where `TABLE` has been run on 24 pictures.
+fn studied() -> House {
+    let house = House::new(TABLE);
+    list(&house, 24);
+    let first = house.run("");
+    assert_eq!(first.ran(), ["dino", "features", "images", "split", "sweep"]);
+    assert_eq!(taken(&first), NOTHING);
+    house
+}
+
+const NOTHING: [&str; 0] = [];
+
+/// What the run said of pieces.
+fn taken(said: &Said) -> Vec<&str> {
+    said.err.lines().filter(|line| line.contains("taken from earlier runs")).collect()
+}
+
+/// How many of its units a node told of.
+fn told(said: &Said, node: &str) -> Vec<(u64, u64)> {
+    let of_node = said.events.iter().filter(|e| e["event"] == "progress" && e["node"] == node);
+    of_node.map(|e| (e["done"].as_u64().unwrap(), e["total"].as_u64().unwrap())).collect()
+}
+
+/// Refuses outputs that differ from those of a cache that holds nothing.
+#[track_caller]
+fn same_as_from_nothing(house: &House, said: &Said, nodes: &[&str]) {
+    for (cache, threads) in [("one", "1"), ("three", "3")] {
+        let arguments = format!("run {FILE} --events again.jsonl --cache {cache}");
+        let output = house.command(&arguments).env("RAYON_NUM_THREADS", threads).output().unwrap();
+        assert!(output.status.success());
+        let fresh =
+            Said { code: Some(0), out: String::new(), err: String::from_utf8(output.stderr).unwrap(), events: house.events("again.jsonl") };
+        assert_eq!(taken(&fresh), NOTHING);
+        for node in nodes {
+            assert_eq!(said.outputs(node), fresh.outputs(node), "{node} on {threads} threads");
+        }
+    }
+}
+
+#[test]
+fn a_new_image_costs_one_image() {
+    let house = studied();
+    list(&house, 25);
+    let said = house.run("");
+    assert_eq!(said.ran(), ["features", "images", "split", "sweep"]);
+    assert_eq!(taken(&said), ["note   features: 24 of 25 images taken from earlier runs"]);
+    // The network, the untrained one, and the pixels.
+    assert_eq!(told(&said, "features"), [(1, 2), (2, 2), (1, 1)]);
+    same_as_from_nothing(&house, &said, &["features", "sweep"]);
+}
+
+#[test]
+fn a_renamed_image_costs_nothing_and_another_floor_only_itself() {
+    let house = studied();
+    fs::rename(house.path("data/flat/21.png"), house.path("data/flat/moved.png")).unwrap();
+    house.edit_in("data/cells.csv", "flat/21.png", "flat/moved.png");
+    let said = house.run("");
+    assert_eq!((taken(&said)[0], told(&said, "features")), ("note   features: 24 of 24 images taken from earlier runs", vec![]));
+    house.edit(r#"model: "dino.teacher")"#, r#"model: "dino.teacher", floors: [Pixels])"#);
+    assert_eq!(told(&house.run(""), "features"), []);
+}
+
+#[test]
+fn another_model_embeds_all_images_and_keeps_the_floors() {
+    let house = studied();
+    house.edit("epochs: 1", "epochs: 2");
+    let said = house.run("");
+    assert_eq!(told(&said, "features").last(), Some(&(24, 24)));
+    same_as_from_nothing(&house, &said, &["features"]);
+}
+
+#[test]
+fn forced_nodes_take_nothing_and_make_the_same() {
+    let house = studied();
+    let known = house.run("");
+    let forced = house.run("--force features --force sweep");
+    assert_eq!((forced.ran(), taken(&forced)), (vec!["features", "sweep"], vec![]));
+    assert_eq!(told(&forced, "features").len(), told(&house.run("--force features"), "features").len());
+    for node in ["features", "sweep"] {
+        assert_eq!(forced.outputs(node), known.outputs(node));
+    }
 }
