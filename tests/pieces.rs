@@ -258,6 +258,20 @@ fn another_model_embeds_all_images_and_keeps_the_floors() {
 }
 
 #[test]
+fn a_changed_classifier_and_a_new_size_fit_only_their_cells() {
+    let house = studied();
+    house.edit("k: 3", "k: 2");
+    let said = house.run("");
+    assert_eq!((said.ran(), taken(&said)), (vec!["sweep"], vec!["note   sweep: 6 of 8 cells taken from earlier runs"]));
+    same_as_from_nothing(&house, &said, &["sweep"]);
+    house.edit("per_class: [1, 2]", "per_class: [3, 1, 2]");
+    assert_eq!(taken(&house.run("")), ["note   sweep: 8 of 12 cells taken from earlier runs"]);
+    // A corrected label is another study.
+    house.edit_in("data/cells.csv", "flat/21.png,flat", "flat/21.png,steep");
+    assert_eq!(taken(&house.run("")), NOTHING);
+}
+
+#[test]
 fn forced_nodes_take_nothing_and_make_the_same() {
     let house = studied();
     let known = house.run("");
