@@ -10,6 +10,7 @@ use super::features::Features;
 use super::groups::ClassRows;
 use super::params::{Evaluate, Protocol, Validation, refuse};
 use crate::diagnostic::{Failure, count};
+use crate::digest::Digest;
 use crate::random::Stream;
 
 /// Who takes part: classes, training rows and rows to predict, by id. Unaware of features.
@@ -168,6 +169,20 @@ impl Study {
         Ok(Self { roster, protocol: how.clone(), train, starts, test })
     }
 
+    /// Returns the digest of all that decides a cell of this study, but the classifier and the number of labels.
+    pub fn digest(&self) -> Digest {
+        let Roster { classes, train, test, seed } = &self.roster;
+        let Protocol { repeats, keep_predictions, .. } = &self.protocol;
+        // Row by row, so that no second copy of the features is made.
+        let values = |rows: &Array2<f32>| -> Vec<Digest> {
+            rows.outer_iter().map(|row| Digest::of(&row.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())).collect()
+        };
+        Digest::of_json(&serde_json::json!({
+            "classes": classes, "train": train, "test": test, "seed": seed, "repeats": repeats, "keep_predictions": keep_predictions,
+            "train features": values(&self.train), "test features": values(&self.test),
+        }))
+    }
+
     /// Returns the training rows that `repeat` draws with `n` per class; classes without any are left out.
     pub(crate) fn rows(&self, repeat: usize, n: usize) -> Vec<ClassRows> {
         let drawn = self.roster.draw(repeat, n).into_iter().enumerate();
@@ -215,6 +230,30 @@ mod tests {
         assert_eq!(roster.test.len(), 12);
         let failure = self::roster(&Protocol { min_class_size: 10, ..Protocol::default() }).unwrap_err();
         assert_eq!(failure.message(), "the study has 1 class to learn and 6 rows to predict, expected at least 2 and 1");
+    }
+
+    #[test]
+    fn the_digest_tells_studies_apart_that_differ_in_anything_but_the_sizes_and_hears_of_no_other_row() {
+        let ids: Vec<String> = labels().into_keys().collect();
+        let study = |value: f32, labels: &BTreeMap<String, String>, n: usize, how: &Protocol, seed: u64| {
+            let values = Array2::from_shape_fn((ids.len(), 2), |(i, d)| if (i, d) == (0, 1) { value } else { (i + d) as f32 });
+            let features = Features::new(ids.clone(), values).unwrap();
+            Study::new(&features, labels, &ids[1..28], &ids[28..n], how, seed).unwrap().digest()
+        };
+        let how = Protocol::default();
+        let corrected: BTreeMap<_, _> =
+            labels().into_iter().map(|(id, class)| (id.clone(), if id == "39" { "a".into() } else { class })).collect();
+        let more = Protocol { repeats: 101, ..how.clone() };
+        let all = [
+            study(0.0, &labels(), 40, &how, 1),
+            study(0.0, &corrected, 40, &how, 1),
+            study(0.0, &labels(), 39, &how, 1),
+            study(0.0, &labels(), 40, &more, 1),
+            study(0.0, &labels(), 40, &how, 2),
+        ];
+        assert!((1..all.len()).all(|i| !all[..i].contains(&all[i])));
+        // Row 0 takes no part.
+        assert_eq!(study(7.0, &labels(), 40, &Protocol { per_class: vec![3], ..how.clone() }, 1), all[0]);
     }
 
     #[test]

@@ -28,7 +28,8 @@ fn owner(holding: &Holding) -> (String, String) {
 
 fn du(arguments: &CacheArguments) -> Result<Exit, Stop> {
     let mut nodes: BTreeMap<(String, String), Vec<Holding>> = BTreeMap::new();
-    for holding in open::store(arguments)?.holdings(&[]) {
+    let store = open::store(arguments)?;
+    for holding in store.holdings(&[]) {
         nodes.entry(owner(&holding)).or_default().push(holding);
     }
     for ((pipeline, node), holdings) in &nodes {
@@ -38,8 +39,12 @@ fn du(arguments: &CacheArguments) -> Result<Exit, Stop> {
         let results = count(holdings.len(), "result");
         print(&format!("{:>10}  {pipeline}/{node}: {results}, made in {}, the newest {}", size(bytes), duration(took), moment(newest)));
     }
+    let pieces: u64 = store.scopes().iter().map(|(_, bytes)| bytes).sum();
+    if pieces > 0 {
+        print(&format!("{:>10}  parts that a later run need not make again", size(pieces)));
+    }
     let all = || nodes.values().flatten();
-    say(&format!("{} in {}", size(all().map(|h| h.bytes).sum()), count(all().count(), "result")));
+    say(&format!("{} in {}", size(pieces + all().map(|h| h.bytes).sum::<u64>()), count(all().count(), "result")));
     Ok(Exit::Done)
 }
 
@@ -62,10 +67,14 @@ fn gc(arguments: &GcArguments) -> Result<Exit, Stop> {
     if !sweep.states.is_empty() {
         print(&format!("{:>10}  checkpoints of {} that nobody goes on with", size(states), count(sweep.states.len(), "training")));
     }
+    let pieces: u64 = sweep.pieces.iter().map(|(_, bytes)| bytes).sum();
+    if pieces > 0 {
+        print(&format!("{:>10}  parts of results that are gone", size(pieces)));
+    }
     if arguments.delete {
         store.sweep_away(&sweep)?;
     }
-    let freed = states + sweep.loose.iter().map(|(_, bytes)| bytes).sum::<u64>();
+    let freed = states + pieces + sweep.loose.iter().map(|(_, bytes)| bytes).sum::<u64>();
     // Not `sum`, whose nothing is -0.
     let again = sweep.entries.iter().fold(0.0, |seconds, holding| seconds + holding.entry.provenance.seconds);
     say(&format!("{} {word}: {would}free {}, {} to make again", count(sweep.entries.len(), "result"), size(freed), duration(again)));

@@ -4,6 +4,7 @@ mod decide;
 mod event;
 mod gpu;
 mod lock;
+mod pieces;
 mod plan;
 mod rebuild;
 mod room;

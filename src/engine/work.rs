@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
 use super::gpu::GpuLock;
+use super::pieces::Cupboard;
 use crate::diagnostic::{Context, Failure};
 use crate::digest::Digest;
 use crate::graph::{Key, NodeId};
@@ -104,6 +105,8 @@ impl Job {
         let inputs = self.inputs.iter().map(|(role, stored)| Ok((role.clone(), self.open(role, stored, &scratch)?)));
         let inputs = inputs.collect::<Result<_, Failure>>()?;
         let library = Shelf { store: self.store.clone(), seen: self.upstream_sources, index: OnceLock::new() };
+        // Open until the entry names its scopes, so that no clean-up takes them away before.
+        let cupboard = Arc::new(Cupboard::new(self.store.clone(), &self.key, &self.device, self.forced, monitor.clone()));
         let io = Io {
             inputs,
             sources: self.sources.iter().map(|(role, seen)| (role.clone(), seen.file_set())).collect(),
@@ -115,6 +118,7 @@ impl Job {
             environment: self.environment,
             ancestors: self.ancestors,
             library: Arc::new(library),
+            keeper: cupboard.clone(),
             monitor,
             metrics: Mutex::default(),
         };
@@ -138,6 +142,7 @@ impl Job {
             key: self.key,
             outputs,
             metrics: io.metrics.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner),
+            pieces: cupboard.close(),
             provenance: Provenance {
                 flow: env!("CARGO_PKG_VERSION").to_string(),
                 host: host(),

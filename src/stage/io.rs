@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::Monitor;
+use super::{Keeper, Monitor, Pieces};
 use crate::diagnostic::{Context, Failure};
 use crate::digest::Digest;
 
@@ -61,6 +61,7 @@ pub struct Io {
     pub(crate) environment: Arc<BTreeMap<String, String>>,
     pub(crate) ancestors: Vec<Ancestor>,
     pub(crate) library: Arc<dyn Library>,
+    pub(crate) keeper: Arc<dyn Keeper>,
     pub(crate) monitor: Arc<dyn Monitor>,
     pub(crate) metrics: Mutex<BTreeMap<String, f64>>,
 }
@@ -95,6 +96,11 @@ impl Io {
     pub fn state(&self) -> Result<&Path, Failure> {
         std::fs::create_dir_all(&self.state).doing(|| format!("failed to make `{}`", self.state.display()))?;
         Ok(&self.state)
+    }
+
+    /// Returns the pieces that earlier runs of this kind of stage have kept under `scope`, and keeps new ones: see [`Pieces`].
+    pub fn pieces(&self, scope: &Value) -> Result<Arc<dyn Pieces>, Failure> {
+        self.keeper.pieces(scope)
     }
 
     /// Returns the pipeline's seed.

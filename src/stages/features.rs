@@ -1,23 +1,24 @@
 //! `Features`: images and a model -> one row of numbers per image, and beside it two honest floors.
 
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
 
-use ndarray::Array2;
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::backbone::{PICTURE_MEMORY, on_cpu};
 use super::feature_set::{FeatureSet, MAIN};
 use super::io::{self, Shelf};
 use super::kinds::{FEATURES, IMAGES, MODEL};
+use super::rows::{self, Count, Rows, embed, tell_taken};
 use crate::classify;
-use crate::data::{Filter, ImageTable, Normalisation, PlainViews, Views};
+use crate::data::{Filter, IdList, ImageTable, Normalisation, PlainViews};
 use crate::diagnostic::Failure;
+use crate::digest::Digest;
 use crate::model::{Layout, ModelFile, Weights};
 use crate::params::Ref;
 use crate::stage::{Complaint, Device, Input, Io, Needs, Output, Stage};
 use crate::train::Backbone;
-use crate::train::supervised::Encoder;
 
 /// What a representation must beat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,7 +50,7 @@ impl Stage for Features {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn params(&self) -> Value {
@@ -84,79 +85,84 @@ impl Stage for Features {
     fn run(&self, io: &Io) -> Result<(), Failure> {
         on_cpu(io)?;
         let images = io::images(io, "images")?;
-        let model = ModelFile::open(&io::bytes(io, "model")?)?;
-        let how = &model.about.preprocessing;
+        let bytes = io::bytes(io, "model")?;
+        let ModelFile { weights, about } = ModelFile::open(&bytes)?;
+        let how = &about.preprocessing;
         let side = self.size.unwrap_or(how.side);
+        about.sizes.grid(side, side)?;
+
+        let dim = [about.sizes.dim];
+        let look = json!({"side": side, "filter": how.filter, "normalisation": how.normalisation});
+        let mut main = Rows::find(io, &json!({"model": Digest::of(&bytes), "look": look}), &images, &dim)?;
+        let wants = |floor| self.floors.contains(&floor);
+        let scope = json!({"untrained": about.sizes, "seed": io.seed(), "look": look});
+        let mut untrained = wants(Floor::Untrained).then(|| Rows::find(io, &scope, &images, &dim)).transpose()?;
+        let small = side.min(PIXELS_SIDE);
+        let lengths = [small * small, 3 * small * small];
+        let mut pixels = wants(Floor::Pixels).then(|| Rows::find(io, &json!({"pixels": small}), &images, &lengths)).transpose()?;
+
+        let missing = |rows: &Option<Rows<'_>>| rows.as_ref().map_or(Vec::new(), Rows::missing);
+        let count = Count::to(main.missing().len() + missing(&untrained).len());
+        let embedded = merged(&main.missing(), &missing(&untrained));
+        let made = merged(&embedded, &missing(&pixels));
+        tell_taken(io, images.len() - made.len(), images.len(), "image");
+
         let shelf = Shelf(io.library());
-        let views = PlainViews::new(&images, &shelf, side, how.filter, how.normalisation, PICTURE_MEMORY, io.monitor())?;
-        let sizes = &model.about.sizes;
-        sizes.grid(side, side)?;
-        let rounds = 1 + u64::from(self.floors.contains(&Floor::Untrained));
+        if !embedded.is_empty() {
+            let (some, place) = part(&images, &embedded)?;
+            let views = PlainViews::new(&some, &shelf, side, how.filter, how.normalisation, PICTURE_MEMORY, io.monitor())?;
+            for (rows, weights) in [(Some(&mut main), Some(weights)), (untrained.as_mut(), None)] {
+                let Some(rows) = rows.filter(|rows| !rows.missing().is_empty()) else { continue };
+                let weights = weights.unwrap_or_else(|| Weights::start(Arc::new(Layout::xcit(&about.sizes)), io.seed()));
+                let network = Backbone::new(&about.sizes, weights);
+                rows.make(io, &count, |image| embed(&network, &views, place[&image]))?;
+            }
+        }
+        if let Some(rows) = &mut pixels {
+            let wanted = rows.missing();
+            let (some, place) = part(&images, &wanted)?;
+            let views =
+                PlainViews::new(&some, &shelf, small, Filter::Bilinear, Normalisation::MinusOneToOne, PICTURE_MEMORY, io.monitor())?;
+            rows.make(io, &Count::to(wanted.len()), |image| rows::pixels(&views, place[&image]).map(grey))?;
+        }
 
-        let mut tables = vec![(MAIN.to_string(), embed(&Backbone::new(sizes, model.weights), &images, &views, io, (0, rounds))?)];
+        let mut tables = vec![(MAIN.to_string(), in_one_form(main)?)];
         for floor in &self.floors {
-            let table = match floor {
-                Floor::Untrained => {
-                    let weights = Weights::start(Arc::new(Layout::xcit(sizes)), io.seed());
-                    ("untrained", embed(&Backbone::new(sizes, weights), &images, &views, io, (1, rounds))?)
-                }
-                Floor::Pixels => ("pixels", pixels(&images, &shelf, side.min(PIXELS_SIDE), io)?),
+            let (name, rows) = match floor {
+                Floor::Untrained => ("untrained", untrained.take()),
+                Floor::Pixels => ("pixels", pixels.take()),
             };
-            tables.push((table.0.to_string(), table.1));
+            if let Some(rows) = rows {
+                tables.push((name.to_string(), in_one_form(rows)?));
+            }
         }
-        FeatureSet { of: model.about.what, tables }.write(io)
+        FeatureSet { of: about.what, tables }.write(io)
     }
 }
 
-/// Runs every image through the network; progress is told as round (i, of).
-pub(super) fn embed(
-    network: &Backbone,
-    images: &ImageTable,
-    views: &dyn Views,
-    io: &Io,
-    round: (u64, u64),
-) -> Result<classify::Features, Failure> {
-    let side = views.side(0);
-    let size = side * side * 3;
-    // The batch depends on the size of the images alone, so that results do not depend on the machine.
-    let batch = (1usize << 19).div_ceil(size).clamp(1, 64);
-    let n = images.len();
-    let mut values = Vec::with_capacity(n * network.dim());
-    let mut pixels = vec![0.0; batch * size];
-    for start in (0..n).step_by(batch) {
-        if io.monitor().interrupted() {
-            return Err(Failure::interrupted());
+/// Returns the numbers that stand in either list, sorted.
+fn merged(a: &[usize], b: &[usize]) -> Vec<usize> {
+    a.iter().chain(b).copied().collect::<BTreeSet<_>>().into_iter().collect()
+}
+
+/// Returns the images of these numbers as a table of their own, and the place of each there.
+fn part(images: &ImageTable, numbers: &[usize]) -> Result<(ImageTable, HashMap<usize, usize>), Failure> {
+    let ids = numbers.iter().map(|i| images.rows()[*i].id.clone()).collect();
+    Ok((images.select(&IdList::new(ids)?)?, numbers.iter().enumerate().map(|(place, i)| (*i, place)).collect()))
+}
+
+/// Keeps one channel of a grey picture.
+fn grey(pixels: Vec<f32>) -> Vec<f32> {
+    let grey = pixels.chunks_exact(3).all(|p| p[0] == p[1] && p[1] == p[2]);
+    if grey { pixels.chunks_exact(3).map(|p| p[0]).collect() } else { pixels }
+}
+
+/// Lays rows out as a table: where some pictures are grey and others are not, all get three channels.
+fn in_one_form(rows: Rows<'_>) -> Result<classify::Features, Failure> {
+    rows.table(|rows| {
+        let longest = rows.iter().map(Vec::len).max().unwrap_or(0);
+        for row in rows.iter_mut().filter(|row| row.len() < longest) {
+            *row = row.iter().flat_map(|v| [*v; 3]).collect();
         }
-        let count = batch.min(n - start);
-        fill(views, start, &mut pixels[..count * size])?;
-        network.embed(&pixels[..count * size], side, &mut values)?;
-        io.monitor().progress(round.0 * n as u64 + (start + count) as u64, round.1 * n as u64, "image", &[]);
-    }
-    table(images, network.dim(), values)
-}
-
-fn fill(views: &dyn Views, start: usize, out: &mut [f32]) -> Result<(), Failure> {
-    use rayon::prelude::*;
-    let size = views.side(0) * views.side(0) * 3;
-    out.par_chunks_exact_mut(size).enumerate().try_for_each(|(i, out)| views.fill(start + i, 0, 0, out))
-}
-
-fn table(images: &ImageTable, dim: usize, values: Vec<f32>) -> Result<classify::Features, Failure> {
-    let ids: Vec<String> = images.rows().iter().map(|row| row.id.to_string()).collect();
-    let values =
-        Array2::from_shape_vec((ids.len(), dim), values).map_err(|e| Failure::new(format!("features have the wrong shape: {e}")))?;
-    classify::Features::new(ids, values)
-}
-
-/// The pixels of every image; a grey data set keeps one channel.
-fn pixels(images: &ImageTable, shelf: &Shelf<'_>, side: usize, io: &Io) -> Result<classify::Features, Failure> {
-    let views = PlainViews::new(images, shelf, side, Filter::Bilinear, Normalisation::MinusOneToOne, PICTURE_MEMORY, io.monitor())?;
-    let size = side * side * 3;
-    let mut values = vec![0.0; images.len() * size];
-    fill(&views, 0, &mut values)?;
-    let grey = values.chunks_exact(3).all(|p| p[0] == p[1] && p[1] == p[2]);
-    if grey {
-        values = values.chunks_exact(3).map(|p| p[0]).collect();
-    }
-    table(images, if grey { size / 3 } else { size }, values)
+    })
 }

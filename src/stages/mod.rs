@@ -4,6 +4,7 @@ mod kinds; // what ports carry
 mod io; // artefacts through ports
 mod backbone; // which network, and where it starts
 mod feature_set; // features and floors in one artefact
+mod rows; // a row of numbers for each image
 mod results; // results of methods at numbers of labels
 mod import;
 mod ingest;

@@ -2,15 +2,15 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::backbone::{Backbone, PICTURE_MEMORY, everyone, model_bytes, on_cpu};
 use super::dino::patches_fit;
 use super::feature_set::MAIN;
-use super::features::embed;
 use super::io::{self, Shelf};
 use super::kinds::{CURVE, IMAGES, LABELS, MODEL, SPLIT, SWEEP, TABLES};
 use super::results::Results;
+use super::rows::{Count, Rows, embed};
 use super::sweep::people;
 use crate::classify::{Cell, Evaluate, Protocol, Roster};
 use crate::data::{Augment, IdList, ImageTable, MultiCrop, PlainViews, Preset, Recipe};
@@ -220,7 +220,7 @@ impl Stage for LinearProbe {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn params(&self) -> Value {
@@ -262,7 +262,8 @@ impl Stage for LinearProbe {
     fn run(&self, io: &Io) -> Result<(), Failure> {
         on_cpu(io)?;
         let bench = Bench::open(io, protocol!(self))?;
-        let model = ModelFile::open(&io::bytes(io, "model")?)?;
+        let bytes = io::bytes(io, "model")?;
+        let model = ModelFile::open(&bytes)?;
         let how = model.about.preprocessing.clone();
         let mut recipe = crop(&self.augment);
         recipe.normalise = how.normalisation;
@@ -270,7 +271,10 @@ impl Stage for LinearProbe {
         let augmented = MultiCrop::new(&bench.images, &shelf, recipe.clone(), io.seed(), PICTURE_MEMORY, io.monitor())?;
         let plain = PlainViews::new(&bench.images, &shelf, how.side, how.filter, how.normalisation, PICTURE_MEMORY, io.monitor())?;
         let encoder = train::Backbone::new(&model.about.sizes, model.weights);
-        let features = embed(&encoder, &bench.images, &plain, io, (0, 1))?;
+        let scope = json!({"model": Digest::of(&bytes), "look": how});
+        let mut rows = Rows::find(io, &scope, &bench.images, &[model.about.sizes.dim])?;
+        rows.make(io, &Count::to(rows.missing().len()), |image| embed(&encoder, &plain, image))?;
+        let features = rows.table(|_| {})?;
         let task = Task {
             roster: &bench.roster,
             protocol: &bench.protocol,

@@ -2,18 +2,20 @@
 
 use std::collections::BTreeMap;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::feature_set::{FeatureSet, MAIN};
 use super::io;
 use super::kinds::{FEATURES, LABELS, SPLIT, SWEEP, TABLES};
 use super::results::Results;
-use crate::classify::{Classifier, Evaluate, Knn, LogisticRegression, Protocol, Study, Svm, sweep};
+use super::rows::tell_taken;
+use crate::classify::{Cell, Classifier, Evaluate, Knn, LogisticRegression, Protocol, Study, Svm, sweep};
 use crate::data::{IdList, Labels, SplitLists};
 use crate::diagnostic::Failure;
+use crate::digest::Digest;
 use crate::params::Ref;
 use crate::report::Role;
-use crate::stage::{Complaint, Cores, Device, Input, Io, Needs, Output, Stage};
+use crate::stage::{Complaint, Cores, Device, Input, Io, Monitor, Needs, Output, Pieces, Stage};
 
 crate::params! {
     /// The few-label study (arXiv:2304.05163): classifiers on n labelled images per class, many draws each.
@@ -107,18 +109,44 @@ impl Stage for Sweep {
         let protocol = self.protocol();
         let mut parts = Vec::new();
         let mut roster = None;
+        let (mut taken, mut all) = (0, 0);
         for (name, table) in &set.tables {
             let study = Study::new(table, &labels, &train, &test, &protocol, io.seed())?;
             // The floors are swept by the first classifier: enough to see what the network adds.
             let classifiers = if name == MAIN { &self.classifiers[..] } else { &self.classifiers[..1] };
             let wanted: Vec<(Classifier, usize)> =
                 classifiers.iter().flat_map(|c| self.per_class.iter().map(move |n| (c.clone(), *n))).collect();
-            parts.push((name.clone(), sweep(&study, &wanted, io.monitor())?));
+            let pieces = io.pieces(&json!({"study": study.digest()}))?;
+            let (cells, known) = cells(&study, &wanted, &*pieces, io.monitor())?;
+            (taken, all) = (taken + known, all + cells.len());
+            parts.push((name.clone(), cells));
             roster.get_or_insert(study.roster);
         }
+        tell_taken(io, taken, all, "cell");
         let roster = roster.ok_or_else(|| Failure::new("the features hold no table"))?;
         Results::new((&set.of, Role::Studied), &roster, &protocol, parts)?.write(io)
     }
+}
+
+/// Returns the cells that are wanted, in that order: those that are kept, and the others fitted together. Also how many were kept.
+fn cells(study: &Study, wanted: &[(Classifier, usize)], pieces: &dyn Pieces, monitor: &dyn Monitor) -> Result<(Vec<Cell>, usize), Failure> {
+    let name = |(classifier, n): &(Classifier, usize)| Digest::of_json(&json!({"classifier": classifier, "per_class": n}));
+    let kept: Vec<Option<Cell>> =
+        wanted.iter().map(|one| pieces.get(&name(one)).and_then(|bytes| serde_json::from_slice(&bytes).ok())).collect();
+    let known = kept.iter().flatten().count();
+    let missing: Vec<(Classifier, usize)> =
+        wanted.iter().zip(&kept).filter(|(_, cell)| cell.is_none()).map(|(one, _)| one.clone()).collect();
+    let mut made = if missing.is_empty() { Vec::new() } else { sweep(study, &missing, monitor)? }.into_iter();
+    let mut cells = Vec::with_capacity(wanted.len());
+    for (one, cell) in wanted.iter().zip(kept) {
+        let made = || {
+            let cell = made.next()?;
+            pieces.put(name(one), &serde_json::to_vec(&cell).ok()?);
+            Some(cell)
+        };
+        cells.extend(cell.or_else(made));
+    }
+    Ok((cells, known))
 }
 
 /// Returns labels by name and the ids that may be learnt from and predicted. Unlabelled train images take no part.
@@ -126,4 +154,48 @@ pub(super) fn people(labels: &Labels, split: &SplitLists) -> (BTreeMap<String, S
     let by_name = labels.iter().map(|(id, class)| (id.to_string(), labels.classes()[class].clone())).collect();
     let labelled = |ids: &IdList| ids.iter().filter(|id| labels.class_of(id).is_some()).map(ToString::to_string).collect();
     (by_name, labelled(split.train()), labelled(split.test()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::HashMap;
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::classify::Features;
+    use crate::random::Stream;
+    use crate::stage::Silent;
+
+    /// Pieces in memory.
+    #[derive(Default)]
+    struct Memory(Mutex<HashMap<Digest, Vec<u8>>>);
+
+    impl Pieces for Memory {
+        fn get(&self, name: &Digest) -> Option<Vec<u8>> {
+            self.0.lock().unwrap().get(name).cloned()
+        }
+        fn put(&self, name: Digest, bytes: &[u8]) {
+            self.0.lock().unwrap().insert(name, bytes.to_vec());
+        }
+        fn flush(&self) {}
+    }
+
+    #[test]
+    fn cells_that_are_kept_and_cells_that_are_new_make_the_sweep_bit_for_bit() {
+        let mut draws = Stream::new(5, "clouds").draws();
+        let values = ndarray::Array2::from_shape_fn((80, 5), |(i, d)| draws.normal() as f32 + if d == i % 2 { 1.0 } else { 0.0 });
+        let ids: Vec<String> = (0..80).map(|i| format!("{i:02}")).collect();
+        let labels = ids.iter().enumerate().map(|(i, id)| (id.clone(), format!("c{}", i % 2))).collect();
+        let how = Protocol { repeats: 3, keep_predictions: 1, ..Protocol::default() };
+        let study = Study::new(&Features::new(ids.clone(), values).unwrap(), &labels, &ids[..50], &ids[50..], &how, 3).unwrap();
+        let all = |k: usize, sizes: &[usize]| -> Vec<(Classifier, usize)> {
+            let classifiers = [Classifier::Svm(Svm::default()), Classifier::Knn(Knn { k, ..Knn::default() })];
+            classifiers.iter().flat_map(|c| sizes.iter().map(move |n| (c.clone(), *n))).collect()
+        };
+        let pieces = Memory::default();
+        for (wanted, expected) in [(all(3, &[1, 5]), 0), (all(3, &[2, 5, 1]), 4), (all(4, &[5, 1]), 2), (all(3, &[5]), 2)] {
+            let (cells, known) = cells(&study, &wanted, &pieces, &Silent).unwrap();
+            assert_eq!((cells, known), (sweep(&study, &wanted, &Silent).unwrap(), expected));
+        }
+    }
 }

@@ -47,6 +47,8 @@ pub struct Sweep {
     pub loose: Vec<(Digest, u64)>,
     /// Checkpoints of keys nobody works on, and their bytes.
     pub states: Vec<(PathBuf, u64)>,
+    /// Scopes of pieces that no entry names, and their bytes.
+    pub pieces: Vec<(Digest, u64)>,
 }
 
 impl Store {
@@ -97,7 +99,11 @@ impl Store {
             is_old(path) && key.is_none_or(|key| !self.is_worked_on(&key))
         };
         let states = states.filter(idle).map(|path| (path.clone(), folder_bytes(&path))).collect();
-        Sweep { entries: going, loose, states }
+        let scopes = |of_gone: bool| -> BTreeSet<Digest> {
+            holdings.iter().filter(|h| gone.contains(&h.key) == of_gone).flat_map(|h| h.entry.pieces.iter().copied()).collect()
+        };
+        let pieces = self.loose_scopes(&scopes(false), &scopes(true), is_old);
+        Sweep { entries: going, loose, states, pieces }
     }
 
     /// Takes away what [`sweepable`](Self::sweepable) found.
@@ -110,6 +116,10 @@ impl Store {
         }
         for (path, _) in &sweep.states {
             fs::remove_dir_all(path).doing(|| format!("failed to remove `{}`", path.display()))?;
+        }
+        for (scope, _) in &sweep.pieces {
+            let path = self.pieces_path(scope);
+            fs::remove_dir_all(&path).doing(|| format!("failed to remove `{}`", path.display()))?;
         }
         self.watch().tidy();
         self.watch().save()
@@ -152,6 +162,10 @@ impl Store {
 
     fn object_files(&self) -> Vec<(Digest, PathBuf)> {
         two_levels(&self.root().join("objects"), "")
+    }
+
+    pub(super) fn scope_folders(&self) -> Vec<(Digest, PathBuf)> {
+        two_levels(&self.root().join("pieces"), "")
     }
 
     fn entry_keys(&self) -> Vec<Digest> {

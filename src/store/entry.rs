@@ -1,6 +1,6 @@
 //! Entries: what a key made. Written last, so that an entry never names what is not there.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
 use serde::{Deserialize, Serialize};
@@ -46,6 +46,9 @@ pub struct Entry {
     pub key: Key,
     pub outputs: BTreeMap<String, Stored>,
     pub metrics: BTreeMap<String, f64>,
+    /// The scopes whose pieces it was made of and left: they stay as long as it does.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub pieces: BTreeSet<Digest>,
     pub provenance: Provenance,
     /// Listings of the folders outside that it read, kept to name the files that change.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]

@@ -5,6 +5,7 @@
 //! entries/ab/cdef...json   what a key made: its components, output digests, provenance
 //! locks/                   one lock file per key, held by the kernel while a run works on it
 //! state/KEY/               checkpoints of a key that is not finished
+//! pieces/ab/cdef../       packs of the parts that make up outputs, of one scope (see `pieces`), and `in_use`
 //! scratch/                 outputs being written; swept when no living process owns them
 //! history/                 runs, and the last key of every node
 //! pins/NAME.json           keys that stay until they are unpinned
@@ -34,7 +35,7 @@ pub struct Store {
 impl Store {
     /// Opens the store in `root`, making the folder if need be, and sweeps what killed runs left in scratch.
     pub fn open(root: &Path) -> Result<Self, Failure> {
-        for folder in ["objects", "entries", "locks", "state", "scratch", "history"] {
+        for folder in ["objects", "entries", "locks", "state", "pieces", "scratch", "history"] {
             fs::create_dir_all(root.join(folder))
                 .doing(|| format!("failed to open the cache at `{}`", root.display()))
                 .map_err(|f| f.help("name another folder with `--cache DIR` or `FLOW_CACHE`"))?;
@@ -66,6 +67,10 @@ impl Store {
 
     pub(super) fn lock_path(&self, key: &Digest) -> PathBuf {
         self.root.join("locks").join(key.hex())
+    }
+
+    pub(super) fn pieces_path(&self, scope: &Digest) -> PathBuf {
+        self.two_levels("pieces", scope, "")
     }
 
     pub(super) fn history_path(&self) -> PathBuf {

@@ -107,7 +107,14 @@ mod tests {
             producers: BTreeMap::from([("features".into(), Digest::of(b"key"))]),
         };
         let outputs = BTreeMap::from([("results".into(), Stored { digest: Digest::of(b"r"), bytes: 9, folder: false })]);
-        Entry { key, outputs, metrics: BTreeMap::from([("features.SVM.10".into(), 0.61)]), provenance, folders: Vec::new() }
+        Entry {
+            key,
+            outputs,
+            metrics: BTreeMap::from([("features.SVM.10".into(), 0.61)]),
+            provenance,
+            folders: Vec::new(),
+            pieces: Default::default(),
+        }
     }
 
     /// Reads the key back from the statement alone.

@@ -11,13 +11,14 @@ use crate::model::{Batch, Network, Sizes, Tape, Weights};
 pub struct Backbone {
     network: Network,
     weights: Weights,
-    tape: Mutex<Tape>,
+    /// Buffers not in use now. One for each picture that is embedded at a time, so that nobody waits for another's.
+    tapes: Mutex<Vec<Tape>>,
 }
 
 impl Backbone {
     /// Joins sizes and weights.
     pub fn new(sizes: &Sizes, weights: Weights) -> Self {
-        Self { network: Network::new(sizes, weights.layout.clone()), weights, tape: Mutex::default() }
+        Self { network: Network::new(sizes, weights.layout.clone()), weights, tapes: Mutex::default() }
     }
 
     /// Returns the weights as they are now.
@@ -50,8 +51,12 @@ impl Encoder for Backbone {
     }
 
     fn embed(&self, pictures: &[f32], side: usize, features: &mut Vec<f32>) -> Result<(), Failure> {
-        let tape = &mut *self.tape.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        features.extend(on_workers(|| self.network.features(&self.weights, &Self::batch(pictures, side), tape))?);
+        let tapes = || self.tapes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        // Never held while kernels run: a worker that waits inside one may take up another picture meanwhile.
+        let mut tape = tapes().pop().unwrap_or_default();
+        let made = on_workers(|| self.network.features(&self.weights, &Self::batch(pictures, side), &mut tape));
+        tapes().push(tape);
+        features.extend(made?);
         Ok(())
     }
 
@@ -62,7 +67,11 @@ impl Encoder for Backbone {
         loss: &mut dyn FnMut(&[f32], &mut [f32]),
         gradient: &mut [f32],
     ) -> Result<(), Failure> {
-        let tape = self.tape.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let tapes = self.tapes.get_mut().unwrap_or_else(std::sync::PoisonError::into_inner);
+        if tapes.is_empty() {
+            tapes.push(Tape::default());
+        }
+        let tape = &mut tapes[0];
         let batch = Self::batch(pictures, side);
         let Weights { params, buffers, .. } = &mut self.weights;
         let features = on_workers(|| self.network.forward(params, buffers, &batch, tape))?;

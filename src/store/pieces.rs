@@ -1,0 +1,370 @@
+//! The pieces of one scope: the packs that runs have left in its folder, and what this run adds.
+//!
+//! Nothing is locked between runs: packs never change and have names of their own, so two runs write side by side. When there are many,
+//! whoever writes next makes one of some; a run that has the old ones open goes on reading them. A shared lock on `in_use` only tells
+//! `flow cache gc` to stay away; the kernel drops it with the process.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs::{self, File};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use super::pack::{ENDING, Pack, Writer};
+use super::{Durability, Store};
+use crate::diagnostic::{Context, Failure};
+use crate::digest::Digest;
+use crate::stage::{Monitor, Pieces};
+
+/// Pieces wait at most about so long before they are written down: what a killed run loses.
+const WAIT: Duration = Duration::from_secs(3);
+/// Or until they take so many bytes.
+const WAITING_BYTES: usize = 32 << 20;
+/// Above so many packs some are made one.
+const MOST_PACKS: usize = 8;
+const IN_USE: &str = "in_use";
+
+/// An opened scope. What was put is written down when it is dropped, at the latest.
+pub struct Scope {
+    store: Arc<Store>,
+    digest: Digest,
+    monitor: Arc<dyn Monitor>,
+    shelf: Mutex<Shelf>,
+    _in_use: Option<File>,
+}
+
+struct Shelf {
+    packs: Vec<Pack>,
+    /// Packs that are not read: what they hold is being made anew.
+    replaced: Vec<Pack>,
+    waiting: BTreeMap<Digest, Vec<u8>>,
+    waiting_bytes: usize,
+    written: Instant,
+    /// Whether the user knows that pieces cannot be kept.
+    complained: bool,
+}
+
+impl Scope {
+    /// Opens a scope. With `anew` nothing that is kept comes back, and what is put replaces it.
+    pub fn open(store: Arc<Store>, digest: Digest, anew: bool, monitor: Arc<dyn Monitor>) -> Result<Self, Failure> {
+        let folder = store.pieces_path(&digest);
+        fs::create_dir_all(&folder).doing(|| format!("failed to make `{}`", folder.display()))?;
+        let in_use = File::options().create(true).truncate(false).write(true).open(folder.join(IN_USE)).ok();
+        let in_use = in_use.filter(|file| file.try_lock_shared().is_ok());
+        let found = open_packs(&folder);
+        let (packs, replaced) = if anew { (Vec::new(), found) } else { (found, Vec::new()) };
+        let shelf = Shelf { packs, replaced, waiting: BTreeMap::new(), waiting_bytes: 0, written: Instant::now(), complained: false };
+        Ok(Self { store, digest, monitor, shelf: Mutex::new(shelf), _in_use: in_use })
+    }
+
+    fn shelf(&self) -> MutexGuard<'_, Shelf> {
+        self.shelf.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Writes down what waits, and says so once if that cannot be done.
+    fn write_down(&self, shelf: &mut Shelf) {
+        if shelf.waiting.is_empty() {
+            return;
+        }
+        let durability = if shelf.written.elapsed() < Duration::from_secs(1) { Durability::Soon } else { Durability::Now };
+        let waiting = std::mem::take(&mut shelf.waiting);
+        shelf.waiting_bytes = 0;
+        let outcome = self.write(waiting, durability).map(|pack| shelf.packs.push(pack)).and_then(|()| {
+            let chosen = if shelf.packs.len() > MOST_PACKS { worth_merging(&mut shelf.packs) } else { Vec::new() };
+            if chosen.is_empty() { Ok(()) } else { self.merge(chosen).map(|pack| shelf.packs.push(pack)) }
+        });
+        shelf.written = Instant::now();
+        self.complain(shelf, outcome);
+    }
+
+    fn complain(&self, shelf: &mut Shelf, outcome: Result<(), Failure>) {
+        if let Err(failure) = outcome
+            && !std::mem::replace(&mut shelf.complained, true)
+        {
+            self.monitor.note(&format!("parts of the work cannot be kept, so a later run makes them again: {}", failure.message()));
+        }
+    }
+
+    fn write(&self, pieces: BTreeMap<Digest, Vec<u8>>, durability: Durability) -> Result<Pack, Failure> {
+        self.pack(durability, |writer| pieces.iter().try_for_each(|(name, bytes)| writer.add(name, bytes)))
+    }
+
+    /// Makes one of several packs; where two hold the same name, the first counts. What is damaged is left out.
+    fn merge(&self, packs: Vec<Pack>) -> Result<Pack, Failure> {
+        let mut seen = HashSet::new();
+        let merged = self.pack(Durability::Now, |writer| {
+            for pack in &packs {
+                for name in pack.names() {
+                    if !seen.contains(&name)
+                        && let Some(bytes) = pack.get(&name)
+                    {
+                        writer.add(&name, &bytes)?;
+                        seen.insert(name);
+                    }
+                }
+            }
+            Ok(())
+        })?;
+        for pack in packs.iter().filter(|pack| pack.path != merged.path) {
+            // Gone already where another run has merged it too.
+            let _ = fs::remove_file(&pack.path);
+        }
+        Ok(merged)
+    }
+
+    fn pack(&self, durability: Durability, fill: impl FnOnce(&mut Writer) -> io::Result<()>) -> Result<Pack, Failure> {
+        let folder = self.store.pieces_path(&self.digest);
+        let scratch = self.store.scratch_folder()?;
+        let pack = Writer::new(scratch).and_then(|mut writer| {
+            fill(&mut writer)?;
+            writer.finish(&folder, durability)
+        });
+        pack.doing(|| format!("failed to write to `{}`", folder.display()))
+    }
+}
+
+impl Pieces for Scope {
+    fn get(&self, name: &Digest) -> Option<Vec<u8>> {
+        let shelf = self.shelf();
+        shelf.waiting.get(name).cloned().or_else(|| shelf.packs.iter().rev().find_map(|pack| pack.get(name)))
+    }
+
+    fn put(&self, name: Digest, bytes: &[u8]) {
+        let mut shelf = self.shelf();
+        shelf.waiting_bytes += bytes.len();
+        shelf.waiting.insert(name, bytes.to_vec());
+        if shelf.written.elapsed() >= WAIT || shelf.waiting_bytes >= WAITING_BYTES {
+            self.write_down(&mut shelf);
+        }
+    }
+
+    fn flush(&self) {
+        self.write_down(&mut self.shelf());
+    }
+}
+
+impl Drop for Scope {
+    fn drop(&mut self) {
+        let mut shelf = self.shelf();
+        self.write_down(&mut shelf);
+        if !shelf.packs.is_empty() && !shelf.replaced.is_empty() {
+            // The new ones first: they count where both hold the same name.
+            let all = std::mem::take(&mut shelf.packs).into_iter().chain(std::mem::take(&mut shelf.replaced)).collect();
+            let outcome = self.merge(all).map(|_| ());
+            self.complain(&mut shelf, outcome);
+        }
+    }
+}
+
+/// Opens every pack of a folder; once more if one was merged away meanwhile. Damaged ones go, for nobody can use them.
+fn open_packs(folder: &Path) -> Vec<Pack> {
+    for _ in 0..3 {
+        let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|file| file.path());
+        let mut files: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|e| e == ENDING)).collect();
+        files.sort();
+        let opened: Vec<_> = files.iter().map(|path| (path, Pack::open(path))).collect();
+        for (path, _) in opened.iter().filter(|(_, pack)| matches!(pack, Ok(None))) {
+            let _ = fs::remove_file(path);
+        }
+        let gone = |pack: &io::Result<Option<Pack>>| pack.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
+        if !opened.iter().any(|(_, pack)| gone(pack)) {
+            return opened.into_iter().filter_map(|(_, pack)| pack.ok().flatten()).collect();
+        }
+    }
+    Vec::new()
+}
+
+/// Takes out the packs that should be one: the two smallest, and on while the next is no larger than those before it together. So every
+/// byte is copied a few times however many packs come.
+fn worth_merging(packs: &mut Vec<Pack>) -> Vec<Pack> {
+    packs.sort_by(|a, b| (a.bytes, &a.path).cmp(&(b.bytes, &b.path)));
+    let mut together = 0;
+    let mut n = 0;
+    while n < packs.len() && (n < 2 || packs[n].bytes <= together) {
+        together += packs[n].bytes;
+        n += 1;
+    }
+    packs.drain(..n).collect()
+}
+
+impl Store {
+    /// Returns every scope that has a folder, with its bytes.
+    pub fn scopes(&self) -> Vec<(Digest, u64)> {
+        let bytes = |folder: &Path| -> u64 {
+            let files = fs::read_dir(folder).into_iter().flatten().flatten();
+            files.filter_map(|file| file.metadata().ok()).map(|m| m.len()).sum()
+        };
+        self.scope_folders().into_iter().map(|(scope, folder)| (scope, bytes(&folder))).collect()
+    }
+
+    /// Returns the scopes that may go: named by no entry that stays, used by no run now, and either named by an entry that goes or, by
+    /// `is_old`, left by a run that nobody goes on with.
+    pub(super) fn loose_scopes(
+        &self,
+        stays: &BTreeSet<Digest>,
+        goes: &BTreeSet<Digest>,
+        is_old: impl Fn(&Path) -> bool,
+    ) -> Vec<(Digest, u64)> {
+        let in_use = |path: &Path| {
+            let file = File::open(path.join(IN_USE));
+            file.is_ok_and(|file| matches!(file.try_lock(), Err(fs::TryLockError::WouldBlock)))
+        };
+        let loose = |scope: &Digest| {
+            let path = self.pieces_path(scope);
+            !stays.contains(scope) && (goes.contains(scope) || is_old(&path)) && !in_use(&path)
+        };
+        self.scopes().into_iter().filter(|(scope, _)| loose(scope)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+    use crate::stage::Silent;
+
+    fn store() -> (tempfile::TempDir, Arc<Store>) {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(Store::open(folder.path()).unwrap());
+        (folder, store)
+    }
+
+    fn scope(store: &Arc<Store>, anew: bool) -> Scope {
+        Scope::open(store.clone(), Digest::of(b"scope"), anew, Arc::new(Silent)).unwrap()
+    }
+
+    fn name(i: usize) -> Digest {
+        Digest::of(format!("piece {i}").as_bytes())
+    }
+
+    fn packs(store: &Store) -> Vec<PathBuf> {
+        let folder = store.pieces_path(&Digest::of(b"scope"));
+        let files = fs::read_dir(folder).unwrap().map(|file| file.unwrap().path());
+        files.filter(|path| path.extension().is_some_and(|e| e == ENDING)).collect()
+    }
+
+    #[test]
+    fn pieces_outlive_the_run_that_made_them_in_one_file() {
+        let (_folder, store) = store();
+        let first = scope(&store, false);
+        (0..1000).for_each(|i| first.put(name(i), format!("row {i}").as_bytes()));
+        assert_eq!(first.get(&name(7)), Some(b"row 7".to_vec()));
+        drop(first);
+        assert_eq!(packs(&store).len(), 1);
+        let second = scope(&store, false);
+        assert!((0..1000).all(|i| second.get(&name(i)) == Some(format!("row {i}").into_bytes())));
+        assert_eq!(second.get(&name(1000)), None);
+        let other = Scope::open(store.clone(), Digest::of(b"other scope"), false, Arc::new(Silent)).unwrap();
+        assert_eq!(other.get(&name(7)), None);
+    }
+
+    #[test]
+    fn many_packs_become_few_and_lose_nothing() {
+        let (_folder, store) = store();
+        let writer = scope(&store, false);
+        for i in 0..200 {
+            writer.put(name(i), &vec![1; i]);
+            writer.flush();
+            assert!(packs(&store).len() <= MOST_PACKS);
+        }
+        assert!((0..200).all(|i| writer.get(&name(i)) == Some(vec![1; i])));
+        let reader = scope(&store, false);
+        assert!((0..200).all(|i| reader.get(&name(i)) == Some(vec![1; i])));
+    }
+
+    #[test]
+    fn two_runs_write_side_by_side_and_read_on_when_packs_are_merged() {
+        let (_folder, store) = store();
+        let (one, two) = (scope(&store, false), scope(&store, false));
+        one.put(name(0), b"zero");
+        one.flush();
+        let three = scope(&store, false);
+        for i in 1..30 {
+            let writer = if i % 2 == 0 { &one } else { &two };
+            writer.put(name(i), b"some");
+            writer.flush();
+        }
+        assert_eq!(three.get(&name(0)), Some(b"zero".to_vec()));
+        drop((one, two, three));
+        let after = scope(&store, false);
+        assert!((0..30).all(|i| after.get(&name(i)).is_some()));
+    }
+
+    #[test]
+    fn damage_costs_the_pieces_it_hit_and_a_cut_off_pack_goes() {
+        let (_folder, store) = store();
+        let writer = scope(&store, false);
+        (0..3).for_each(|i| writer.put(name(i), &[i as u8; 100]));
+        drop(writer);
+        let pack = packs(&store).remove(0);
+        fs::set_permissions(&pack, fs::Permissions::from_mode(0o644)).unwrap();
+        let mut bytes = fs::read(&pack).unwrap();
+        bytes[20] ^= 1;
+        fs::write(&pack, &bytes).unwrap();
+        let reader = scope(&store, false);
+        assert_eq!((0..3).filter(|i| reader.get(&name(*i)) == Some(vec![*i as u8; 100])).count(), 2);
+        assert_eq!((0..3).filter(|i| reader.get(&name(*i)).is_none()).count(), 1);
+        bytes.pop();
+        fs::write(&pack, &bytes).unwrap();
+        assert!((0..3).all(|i| scope(&store, false).get(&name(i)).is_none()));
+        assert!(packs(&store).is_empty());
+    }
+
+    #[test]
+    fn work_done_anew_sees_nothing_and_replaces_what_was_kept() {
+        let (_folder, store) = store();
+        let old = scope(&store, false);
+        old.put(name(0), b"old");
+        old.put(name(1), b"only old");
+        drop(old);
+        let anew = scope(&store, true);
+        assert_eq!(anew.get(&name(0)), None);
+        anew.put(name(0), b"new");
+        anew.flush();
+        assert_eq!(anew.get(&name(0)), Some(b"new".to_vec()));
+        drop(anew);
+        let after = scope(&store, false);
+        assert_eq!([after.get(&name(0)), after.get(&name(1))], [Some(b"new".to_vec()), Some(b"only old".to_vec())]);
+        assert_eq!(packs(&store).len(), 1);
+    }
+
+    #[test]
+    fn a_scope_goes_when_nothing_stands_on_it_and_nobody_uses_it() {
+        let (_folder, store) = store();
+        let writer = scope(&store, false);
+        writer.put(name(0), b"row");
+        writer.flush();
+        let (none, this) = (BTreeSet::new(), BTreeSet::from([Digest::of(b"scope")]));
+        let loose = |stays, goes, old: bool| store.loose_scopes(stays, goes, |_| old).len();
+        assert_eq!(loose(&none, &this, true), 0, "in use");
+        drop(writer);
+        assert_eq!([loose(&none, &this, false), loose(&none, &none, true)], [1, 1]);
+        assert_eq!([loose(&this, &this, true), loose(&none, &none, false)], [0, 0]);
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_written_is_told_of_once_and_stops_nothing() {
+        #[derive(Default)]
+        struct Heard(Mutex<Vec<String>>);
+        impl Monitor for Heard {
+            fn note(&self, line: &str) {
+                self.0.lock().unwrap().push(line.to_string());
+            }
+        }
+        let (folder, store) = store();
+        let heard = Arc::new(Heard::default());
+        let writer = Scope::open(store.clone(), Digest::of(b"scope"), false, heard.clone()).unwrap();
+        fs::remove_dir_all(folder.path().join("scratch")).unwrap();
+        for i in 0..2 {
+            writer.put(name(i), b"row");
+            writer.flush();
+        }
+        let heard = heard.0.lock().unwrap();
+        assert!(
+            heard.len() == 1 && heard[0].starts_with("parts of the work cannot be kept, so a later run makes them again: "),
+            "{heard:?}"
+        );
+    }
+}
