@@ -83,6 +83,11 @@ fn a_failing_program_shows_how_it_ended_and_the_last_it_said() {
     assert_eq!(said.code, Some(1));
     let expected = "error: `count` failed: `sh` ended with exit status: 3; the last it printed:\n  one\n  two\n";
     assert!(said.err.contains(expected), "{}", said.err);
+    house.write("count.sh", "seq 100; exit 1\n");
+    let said = house.run("").err;
+    let place = said.split('`').find(|word| word.ends_with("/log")).unwrap();
+    assert!(said.contains("\n  99\n  100\nhelp: all 100 lines lie in `"), "{said}");
+    assert_eq!(std::fs::read_to_string(place).unwrap().lines().count(), 100);
     house.write("count.sh", "true\n");
     let said = house.run("");
     assert!(said.err.contains("`sh` ended well, but did not make its output `total`"), "{}", said.err);

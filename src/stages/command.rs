@@ -13,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::kinds::{FILE, FOLDER, LOG};
-use crate::diagnostic::{Context, Failure, nearest};
+use crate::diagnostic::{Context, Failure, count, nearest};
 use crate::params::{Aside, DataPath, Ref};
 use crate::stage::{Complaint, Cores, Device, Input, Io, Kind, Needs, Output, Source, Stage};
 
@@ -262,11 +262,16 @@ impl Command {
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
         let tail = &lines[lines.len().saturating_sub(TAIL)..];
-        let said = match tail {
-            [] => ", and printed nothing".to_string(),
-            _ => format!("; the last it printed:\n  {}", tail.join("\n  ")),
+        let failure = match tail {
+            [] => return Failure::new(format!("`{program}` ended with {status}, and printed nothing")),
+            _ => Failure::new(format!("`{program}` ended with {status}; the last it printed:\n  {}", tail.join("\n  "))),
         };
-        Failure::new(format!("`{program}` ended with {status}{said}"))
+        // The rest is kept until the node is done; where that fails, the tail must do.
+        let kept = io.state().ok().map(|folder| folder.join(PRINTED));
+        match kept.filter(|place| tail.len() < lines.len() && std::fs::write(place, text.as_bytes()).is_ok()) {
+            Some(place) => failure.help(format!("all {} lie in `{}`", count(lines.len(), "line"), place.display())),
+            None => failure,
+        }
     }
 }
 

@@ -93,6 +93,8 @@ impl Chart {
             let weight = if matches!(series.look, Look::Studied(_)) { " name" } else { "" };
             labels.push(EndLabel { text: series.name.clone(), class: format!("t{}{weight}", colour(series.look)), wanted: y, y });
         }
+        // A curve alone in its figure needs no name.
+        labels.retain(|label| !label.text.is_empty());
         spread_out(&mut labels, TOP, TOP + h);
         for label in &labels {
             figure.path(&[(LEFT + w + 3.0, label.wanted), (LEFT + w + 14.0, label.y)], "leader");
