@@ -135,14 +135,15 @@ fn an_interrupted_training_keeps_a_checkpoint_says_so_and_goes_on_to_the_same_by
 fn a_killed_baseline_trains_only_the_repeats_that_were_not_finished() {
     let undisturbed = house(BASELINE).run("").exits(0);
     let house = house(BASELINE);
-    let finished = || {
-        house.files("cache").iter().filter(|path| path.to_str().unwrap().contains("/DL-") && path.extension().unwrap() == "json").count()
-    };
+    let finished = || house.files("cache/pieces").iter().filter(|path| path.extension().is_some_and(|e| e == "pack")).count();
     let mut child = stopped_when(&house, || finished() >= 2);
     child.kill().unwrap();
     child.wait().unwrap();
-    let kept = finished();
     let again = house.run("").exits(0);
+    let note =
+        again.err.lines().find_map(|line| line.strip_prefix("note   baseline: ")?.strip_suffix(" of 8 repeats taken from earlier runs"));
+    let kept: usize = note.unwrap_or_else(|| panic!("it started anew:\n{}", again.err)).parse().unwrap();
+    assert!(kept >= 2, "{kept}");
     let begun = again.events.iter().filter(|e| e["unit"] == "step" && e["done"] == 1).count();
     assert_eq!((again.with("ran"), begun), (vec!["baseline"], 8 - kept));
     assert_eq!(again.outputs("baseline"), undisturbed.outputs("baseline"));

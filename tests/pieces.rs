@@ -214,6 +214,7 @@ fn told(said: &Said, node: &str) -> Vec<(u64, u64)> {
 #[track_caller]
 fn same_as_from_nothing(house: &House, said: &Said, nodes: &[&str]) {
     for (cache, threads) in [("one", "1"), ("three", "3")] {
+        let _ = fs::remove_dir_all(house.path(cache));
         let arguments = format!("run {FILE} --events again.jsonl --cache {cache}");
         let output = house.command(&arguments).env("RAYON_NUM_THREADS", threads).output().unwrap();
         assert!(output.status.success());
@@ -282,4 +283,40 @@ fn forced_nodes_take_nothing_and_make_the_same() {
     for node in ["features", "sweep"] {
         assert_eq!(forced.outputs(node), known.outputs(node));
     }
+}
+
+/// Short trainings with the few labels.
+const TRAINED: &str = r#"Pipeline(
+    name: "trained",
+    nodes: {
+        "images": Ingest(Npz(file: "data/stripes.npz")),
+        "split": Split(images: "images", labels: "images.labels"),
+        "baseline": Supervised(
+            images: "images", labels: "images.labels", split: "split", backbone: Xcit(dim: 16, depth: 1, heads: 2, patch: 4),
+            augment: (preset: Light, base: 12, global: 12), training: (stop: (blind_steps: 3)), per_class: [1, 2], repeats: 2,
+        ),
+        "layer": LinearProbe(
+            images: "images", labels: "images.labels", split: "split", model: "baseline.model",
+            augment: (preset: Light, base: 12, global: 12), training: (stop: (blind_steps: 3)), per_class: [1, 2], repeats: 2,
+        ),
+    },
+)
+"#;
+
+#[test]
+fn more_repeats_and_new_sizes_train_only_what_is_new() {
+    let house = House::new(TRAINED);
+    house.npz(60);
+    assert_eq!(taken(&house.run("")), NOTHING);
+    let both = fs::read_to_string(house.path(FILE)).unwrap().replace("repeats: 2", "repeats: 3");
+    house.write(FILE, &both);
+    let more = house.run("");
+    let expected = ["note   baseline: 4 of 6 repeats taken from earlier runs", "note   layer: 4 of 6 repeats taken from earlier runs"];
+    assert_eq!((more.ran(), taken(&more)), (vec!["baseline", "layer"], expected.to_vec()));
+    same_as_from_nothing(&house, &more, &["baseline", "layer"]);
+    // The model that goes out is that of the last number of labels: here another one, whose weights nobody has kept.
+    house.write(FILE, both.replace("per_class: [1, 2]", "per_class: [2, 4, 1]"));
+    let sizes = house.run("baseline");
+    assert_eq!(taken(&sizes), ["note   baseline: 5 of 9 repeats taken from earlier runs"]);
+    same_as_from_nothing(&house, &sizes, &["baseline"]);
 }

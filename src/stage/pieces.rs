@@ -46,3 +46,21 @@ pub trait Keeper: Send + Sync {
     /// Opens a scope.
     fn pieces(&self, scope: &Value) -> Result<Arc<dyn Pieces>, Failure>;
 }
+
+/// Keeps pieces in memory: for tests.
+#[cfg(test)]
+#[derive(Default)]
+pub struct Memory(std::sync::Mutex<std::collections::HashMap<Digest, Vec<u8>>>);
+
+#[cfg(test)]
+impl Pieces for Memory {
+    fn get(&self, name: &Digest) -> Option<Vec<u8>> {
+        self.0.lock().unwrap().get(name).cloned()
+    }
+
+    fn put(&self, name: Digest, bytes: &[u8]) {
+        self.0.lock().unwrap().insert(name, bytes.to_vec());
+    }
+
+    fn flush(&self) {}
+}

@@ -10,7 +10,7 @@ use super::feature_set::MAIN;
 use super::io::{self, Shelf};
 use super::kinds::{CURVE, IMAGES, LABELS, MODEL, SPLIT, SWEEP, TABLES};
 use super::results::Results;
-use super::rows::{Count, Rows, embed};
+use super::rows::{Count, Rows, embed, tell_taken};
 use super::sweep::people;
 use crate::classify::{Cell, Evaluate, Protocol, Roster};
 use crate::data::{Augment, IdList, ImageTable, MultiCrop, PlainViews, Preset, Recipe};
@@ -84,7 +84,7 @@ impl Bench {
     }
 }
 
-/// What repeats kept on disk were made from.
+/// What finished repeats that are kept were made from, but the network and what the training knows itself.
 fn made_from(io: &Io, roles: &[&str], recipe: &Recipe) -> Result<Digest, Failure> {
     let mut hasher = format!("{recipe:?}").into_bytes();
     for role in roles.iter().filter(|role| io.optional(role).is_some()) {
@@ -185,6 +185,7 @@ impl Stage for Supervised {
         let augmented = MultiCrop::new(&bench.images, &shelf, recipe.clone(), io.seed(), PICTURE_MEMORY, io.monitor())?;
         let side = recipe.views[0].side;
         let plain = PlainViews::new(&bench.images, &shelf, side, recipe.resize, recipe.normalise, PICTURE_MEMORY, io.monitor())?;
+        let pieces = io.pieces(&json!({"of": made_from(io, &["images", "start"], &recipe)?, "network": self.backbone.sizes()?}))?;
         let task = Task {
             roster: &bench.roster,
             protocol: &bench.protocol,
@@ -192,21 +193,25 @@ impl Stage for Supervised {
             augmented: &augmented,
             plain: &plain,
             seed: io.seed(),
-            of: made_from(io, &["images", "start"], &recipe)?,
-            folder: io.state()?,
+            pieces: &*pieces,
+            wants_model: false,
         };
         // Every repeat starts from the same imported weights, or from random ones of its own.
         let start = |repeat: usize| {
             let (sizes, weights) = self.backbone.start(io, io.seed().wrapping_add(repeat as u64))?;
             Ok(train::Backbone::new(&sizes, weights))
         };
-        let (mut cells, mut points, mut model) = (Vec::new(), Vec::new(), None);
-        for n in &self.per_class {
+        let (mut cells, mut points, mut model, mut taken) = (Vec::new(), Vec::new(), None, 0);
+        for (i, n) in self.per_class.iter().enumerate() {
+            // The model that goes out is that of the last number of labels.
+            let task = Task { wants_model: i + 1 == self.per_class.len(), ..task };
             let outcome = supervised(&task, &self.training, *n, &start, io.monitor())?;
             cells.push(outcome.cell);
             points.extend(outcome.curve);
-            model = Some(outcome.model);
+            taken += outcome.taken;
+            model = outcome.model;
         }
+        tell_taken(io, taken, self.per_class.len() * self.repeats, "repeat");
         let (network, _) = model.ok_or_else(|| Failure::new("`per_class` is empty"))?;
         io::write_bytes(io, "model", &model_bytes("supervised", &self.backbone.sizes()?, network.weights(), &recipe)?)?;
         io::write_json(io, "curve", &curve("supervised", &points))?;
@@ -275,6 +280,7 @@ impl Stage for LinearProbe {
         let mut rows = Rows::find(io, &scope, &bench.images, &[model.about.sizes.dim])?;
         rows.make(io, &Count::to(rows.missing().len()), |image| embed(&encoder, &plain, image))?;
         let features = rows.table(|_| {})?;
+        let pieces = io.pieces(&json!({"of": made_from(io, &["images", "model"], &recipe)?}))?;
         let task = Task {
             roster: &bench.roster,
             protocol: &bench.protocol,
@@ -282,15 +288,17 @@ impl Stage for LinearProbe {
             augmented: &augmented,
             plain: &plain,
             seed: io.seed(),
-            of: made_from(io, &["images", "model"], &recipe)?,
-            folder: io.state()?,
+            pieces: &*pieces,
+            wants_model: false,
         };
-        let (mut cells, mut points) = (Vec::new(), Vec::new());
+        let (mut cells, mut points, mut taken) = (Vec::new(), Vec::new(), 0);
         for n in &self.per_class {
             let outcome = linear_probe(&task, &self.training, *n, &encoder, &features, io.monitor())?;
             cells.push(outcome.cell);
             points.extend(outcome.curve);
+            taken += outcome.taken;
         }
+        tell_taken(io, taken, self.per_class.len() * self.repeats, "repeat");
         io::write_json(io, "curve", &curve("linear layer", &points))?;
         bench.write(io, (&model.about.what, Role::Studied), MAIN, cells)
     }

@@ -158,27 +158,10 @@ pub(super) fn people(labels: &Labels, split: &SplitLists) -> (BTreeMap<String, S
 
 #[cfg(test)]
 mod tests {
-    use std::collections::HashMap;
-    use std::sync::Mutex;
-
     use super::*;
     use crate::classify::Features;
     use crate::random::Stream;
-    use crate::stage::Silent;
-
-    /// Pieces in memory.
-    #[derive(Default)]
-    struct Memory(Mutex<HashMap<Digest, Vec<u8>>>);
-
-    impl Pieces for Memory {
-        fn get(&self, name: &Digest) -> Option<Vec<u8>> {
-            self.0.lock().unwrap().get(name).cloned()
-        }
-        fn put(&self, name: Digest, bytes: &[u8]) {
-            self.0.lock().unwrap().insert(name, bytes.to_vec());
-        }
-        fn flush(&self) {}
-    }
+    use crate::stage::{Memory, Silent};
 
     #[test]
     fn cells_that_are_kept_and_cells_that_are_new_make_the_sweep_bit_for_bit() {

@@ -63,12 +63,13 @@ impl Pack {
         let Some(footer_at) = bytes.checked_sub(FOOTER as u64) else { return Ok(None) };
         let mut footer = [0; FOOTER];
         file.read_exact_at(&mut footer, footer_at)?;
-        Ok(read_footer(&footer, footer_at).and_then(|(records_at, digest)| {
-            let mut records = vec![0; (footer_at - records_at) as usize];
-            file.read_exact_at(&mut records, records_at).ok()?;
-            let spots = (Digest::of(&records) == digest).then(|| read_records(&records, records_at))??;
-            Some(Self { file, path: path.to_path_buf(), bytes, spots })
-        }))
+        let Some((records_at, digest)) = read_footer(&footer, footer_at) else { return Ok(None) };
+        let mut records = vec![0; (footer_at - records_at) as usize];
+        file.read_exact_at(&mut records, records_at)?;
+        if Digest::of(&records) != digest {
+            return Ok(None);
+        }
+        Ok(read_records(&records, records_at).map(|spots| Self { file, path: path.to_path_buf(), bytes, spots }))
     }
 
     /// Returns a piece, if it is here and undamaged.

@@ -51,7 +51,8 @@ impl Scope {
         let folder = store.pieces_path(&digest);
         fs::create_dir_all(&folder).doing(|| format!("failed to make `{}`", folder.display()))?;
         let in_use = File::options().create(true).truncate(false).write(true).open(folder.join(IN_USE)).ok();
-        let in_use = in_use.filter(|file| file.try_lock_shared().is_ok());
+        // A clean-up that looks whether it is held holds it for a moment itself: wait for that.
+        let in_use = in_use.filter(|file| file.lock_shared().is_ok());
         let found = open_packs(&folder);
         let (packs, replaced) = if anew { (Vec::new(), found) } else { (found, Vec::new()) };
         let shelf = Shelf { packs, replaced, waiting: BTreeMap::new(), waiting_bytes: 0, written: Instant::now(), complained: false };
@@ -159,20 +160,20 @@ impl Drop for Scope {
 
 /// Opens every pack of a folder; once more if one was merged away meanwhile. Damaged ones go, for nobody can use them.
 fn open_packs(folder: &Path) -> Vec<Pack> {
+    let mut opened = Vec::new();
     for _ in 0..3 {
         let files = fs::read_dir(folder).into_iter().flatten().flatten().map(|file| file.path());
         let mut files: Vec<PathBuf> = files.filter(|path| path.extension().is_some_and(|e| e == ENDING)).collect();
         files.sort();
-        let opened: Vec<_> = files.iter().map(|path| (path, Pack::open(path))).collect();
-        for (path, _) in opened.iter().filter(|(_, pack)| matches!(pack, Ok(None))) {
-            let _ = fs::remove_file(path);
-        }
-        let gone = |pack: &io::Result<Option<Pack>>| pack.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound);
-        if !opened.iter().any(|(_, pack)| gone(pack)) {
-            return opened.into_iter().filter_map(|(_, pack)| pack.ok().flatten()).collect();
+        opened = files.iter().map(|path| (Pack::open(path), path.clone())).collect();
+        if !opened.iter().any(|(pack, _)| pack.as_ref().is_err_and(|e| e.kind() == io::ErrorKind::NotFound)) {
+            break;
         }
     }
-    Vec::new()
+    for (_, path) in opened.iter().filter(|(pack, _)| matches!(pack, Ok(None))) {
+        let _ = fs::remove_file(path);
+    }
+    opened.into_iter().filter_map(|(pack, _)| pack.ok().flatten()).collect()
 }
 
 /// Takes out the packs that should be one: the two smallest, and on while the next is no larger than those before it together. So every

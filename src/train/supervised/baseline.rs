@@ -1,13 +1,12 @@
 //! The deep-learning baseline: network and linear layer trained end to end on a few labelled images per class.
 
 use std::collections::HashMap;
-use std::path::Path;
 
 use rayon::prelude::*;
 
 use super::encoder::{Encoder, Tensor};
 use super::head::Linear;
-use super::keep::{Finished, Folder};
+use super::keep::{Finished, Repeats};
 use super::optimiser::{Adam, clip_adaptively};
 use super::params::Supervised;
 use super::repeat::{CurvePoint, Learner, Plan, train};
@@ -17,7 +16,7 @@ use crate::data::Views;
 use crate::diagnostic::Failure;
 use crate::digest::Digest;
 use crate::random::Stream;
-use crate::stage::Monitor;
+use crate::stage::{Monitor, Pieces};
 
 /// Pictures embedded at once outside training.
 const CHUNK: usize = 32;
@@ -34,18 +33,20 @@ pub struct Task<'a> {
     /// View 0 is the whole picture.
     pub plain: &'a dyn Views,
     pub seed: u64,
-    /// Digest of what the caller starts from: network, pictures, augmentation. Repeats kept for another digest are not used.
-    pub of: Digest,
-    /// Where finished repeats are kept.
-    pub folder: &'a Path,
+    /// Where finished repeats are kept. The scope says what the caller starts from: network, pictures, augmentation.
+    pub pieces: &'a dyn Pieces,
+    /// Whether the model of the first repeat is wanted: its weights are kept too.
+    pub wants_model: bool,
 }
 
 /// The result of training with one number of labels.
 pub struct Outcome<M> {
     pub cell: Cell,
     pub curve: Vec<CurvePoint>,
-    /// The model of the first repeat.
-    pub model: M,
+    /// The model of the first repeat, where it is wanted.
+    pub model: Option<M>,
+    /// How many repeats earlier runs have kept.
+    pub taken: usize,
 }
 
 /// Rows by number: training rows as the roster orders them, then the rows to predict; each an image number.
@@ -65,10 +66,10 @@ impl Task<'_> {
         })
     }
 
-    pub(crate) fn folder(&self, name: &str, how: &impl serde::Serialize, per_class: usize) -> Folder<'_> {
+    pub(crate) fn repeats(&self, name: &str, how: &impl serde::Serialize, per_class: usize) -> Repeats<'_> {
         let roster = serde_json::json!([self.roster.classes, self.roster.train, self.roster.test]);
-        let all = serde_json::json!([name, how, per_class, self.seed, self.of, roster, self.protocol.keep_predictions]);
-        Folder { path: self.folder, name: format!("{name}-{per_class}"), of: Digest::of_json(&all) }
+        let all = serde_json::json!([name, how, per_class, self.seed, roster, self.protocol.keep_predictions]);
+        Repeats { pieces: self.pieces, of: Digest::of_json(&all) }
     }
 
     /// Counts the predictions of the rows to predict.
@@ -90,7 +91,7 @@ pub(crate) fn read(views: &dyn Views, images: &[usize], epoch: u64) -> Result<Ve
 
 /// Trains every repeat with `per_class` labelled images per class and predicts the roster's test rows.
 ///
-/// `start` makes the network that a repeat begins with. Repeats that `task.folder` keeps are not trained again; all results are
+/// `start` makes the network that a repeat begins with. Repeats that `task.pieces` keeps are not trained again; all results are
 /// the same as without a break. With fewer images than `stop.validate_from` in the smallest class nothing is held out.
 ///
 /// # Errors
@@ -105,7 +106,7 @@ pub fn supervised<E: Encoder>(
     crate::classify::refuse("supervised training", &how.check())?;
     let images = task.images()?;
     let classes = task.roster.classes.len();
-    let folder = task.folder("DL", how, per_class);
+    let kept = task.repeats("DL", how, per_class);
     let fresh = |repeat: usize| -> Result<Network<'_, E>, Failure> {
         let encoder = start(repeat)?;
         let head = Linear::new(encoder.dim(), classes, &Stream::new(task.seed, "supervised head").at(repeat as u64));
@@ -128,9 +129,12 @@ pub fn supervised<E: Encoder>(
         })
     };
     let mut all = Vec::with_capacity(task.protocol.repeats);
+    let mut taken = 0;
     for repeat in 0..task.protocol.repeats {
-        if let Some(finished) = folder.find(repeat) {
+        let wants_model = task.wants_model && repeat == 0;
+        if let Some(finished) = kept.find(repeat, wants_model) {
             all.push(finished);
+            taken += 1;
             continue;
         }
         let subset = Subset::draw(task.roster, repeat, per_class, &how.stop);
@@ -148,18 +152,19 @@ pub fn supervised<E: Encoder>(
         };
         let course = train(&mut network, &subset, &plan, monitor)?;
         let run = task.run(repeat, subset.len(), network.predict_images(&images.test, monitor)?);
-        let finished = Finished { run, course, checkpoint: (repeat == 0).then(|| network.checkpoint()) };
-        folder.keep(&finished)?;
+        let finished = Finished { run, course, checkpoint: wants_model.then(|| network.checkpoint()) };
+        kept.keep(&finished)?;
         all.push(finished);
     }
-    let mut network = fresh(0)?;
+    let mut model = None;
     if let Some(checkpoint) = all.first().and_then(|first| first.checkpoint.as_ref()) {
+        let mut network = fresh(0)?;
         network.restore(checkpoint);
+        model = Some((network.encoder, network.head));
     }
-    let model = (network.encoder, network.head);
     let curve = all.iter().flat_map(|f| f.course.curve.clone()).collect();
     let cell = Cell { classifier: "DL".to_string(), per_class, runs: all.into_iter().map(|f| f.run).collect() };
-    Ok(Outcome { cell, curve, model })
+    Ok(Outcome { cell, curve, model, taken })
 }
 
 /// The tensors of a linear layer.

@@ -1,6 +1,5 @@
-//! Finished repeats on disk, so that a training that was cut off starts again where a repeat begins.
-
-use std::path::{Path, PathBuf};
+//! Finished repeats as pieces, so that a training that was cut off goes on where a repeat begins, and one that is to be longer trains
+//! only what is new.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,98 +7,74 @@ use super::repeat::Course;
 use crate::classify::Run;
 use crate::diagnostic::{Context, Failure};
 use crate::digest::Digest;
+use crate::stage::Pieces;
 
 /// A repeat as it is kept.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Finished {
     pub run: Run,
     pub course: Course,
-    /// The best checkpoint, of the first repeat only.
+    /// The best checkpoint, where it is wanted. A piece of its own: it may be large, and few are ever read.
     #[serde(skip)]
     pub checkpoint: Option<Vec<f32>>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct Record {
-    /// What the repeat was computed from; another digest means other work.
-    of: Digest,
-    checkpoint: Option<Digest>,
-    finished: Finished,
-}
-
-/// The folder of one method with one number of labels.
-pub(crate) struct Folder<'a> {
-    pub path: &'a Path,
-    pub name: String,
-    /// Digest of everything that decides the result, but the repeat.
+/// The repeats of one method with one number of labels.
+pub(crate) struct Repeats<'a> {
+    pub pieces: &'a dyn Pieces,
+    /// Digest of everything that decides a result, but the scope of the pieces and the repeat.
     pub of: Digest,
 }
 
-impl Folder<'_> {
-    fn record(&self, repeat: usize) -> PathBuf {
-        self.path.join(format!("{}-{repeat}.json", self.name))
+impl Repeats<'_> {
+    fn name(&self, repeat: usize, what: &str) -> Digest {
+        Digest::of_json(&serde_json::json!([self.of, repeat, what]))
     }
 
-    fn weights(&self, repeat: usize) -> PathBuf {
-        self.path.join(format!("{}-{repeat}.f32", self.name))
-    }
-
-    /// Returns a finished repeat if there is a whole one of just this work.
-    pub fn find(&self, repeat: usize) -> Option<Finished> {
-        let record: Record = serde_json::from_slice(&std::fs::read(self.record(repeat)).ok()?).ok()?;
-        let mut finished = record.finished;
-        if let Some(digest) = record.checkpoint {
-            let bytes = std::fs::read(self.weights(repeat)).ok().filter(|bytes| Digest::of(bytes) == digest)?;
-            finished.checkpoint = Some(bytes.chunks_exact(4).map(|b| f32::from_le_bytes([b[0], b[1], b[2], b[3]])).collect());
+    /// Returns a finished repeat if one of just this work is kept, with its checkpoint if that is wanted.
+    pub fn find(&self, repeat: usize, with_checkpoint: bool) -> Option<Finished> {
+        let mut finished: Finished = serde_json::from_slice(&self.pieces.get(&self.name(repeat, "record"))?).ok()?;
+        if with_checkpoint {
+            let bytes = self.pieces.get(&self.name(repeat, "checkpoint"))?;
+            finished.checkpoint = Some(bytes.as_chunks::<4>().0.iter().map(|b| f32::from_le_bytes(*b)).collect());
         }
-        (record.of == self.of && finished.run.repeat == repeat).then_some(finished)
+        Some(finished)
     }
 
-    /// Keeps a finished repeat; the record is renamed into place last, so that half a repeat is none.
+    /// Keeps a finished repeat.
     pub fn keep(&self, finished: &Finished) -> Result<(), Failure> {
         let repeat = finished.run.repeat;
-        let bytes: Option<Vec<u8>> = finished.checkpoint.as_ref().map(|c| c.iter().flat_map(|v| v.to_le_bytes()).collect());
-        if let Some(bytes) = &bytes {
-            write_whole(&self.weights(repeat), bytes)?;
+        if let Some(checkpoint) = &finished.checkpoint {
+            let bytes: Vec<u8> = checkpoint.iter().flat_map(|v| v.to_le_bytes()).collect();
+            self.pieces.put(self.name(repeat, "checkpoint"), &bytes);
         }
-        let record = Record { of: self.of, checkpoint: bytes.as_deref().map(Digest::of), finished: finished.clone() };
-        let text = serde_json::to_vec(&record).doing(|| "cannot keep a finished repeat")?;
-        write_whole(&self.record(repeat), &text)
+        let text = serde_json::to_vec(finished).doing(|| "cannot keep a finished repeat")?;
+        self.pieces.put(self.name(repeat, "record"), &text);
+        // It took long to make.
+        self.pieces.flush();
+        Ok(())
     }
-}
-
-fn write_whole(path: &Path, bytes: &[u8]) -> Result<(), Failure> {
-    let beside = path.with_extension("part");
-    let write = || -> std::io::Result<()> {
-        let mut file = std::fs::File::create(&beside)?;
-        std::io::Write::write_all(&mut file, bytes)?;
-        file.sync_all()?;
-        std::fs::rename(&beside, path)
-    };
-    write().doing(|| format!("cannot write `{}`", path.display()))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::classify::Confusion;
+    use crate::stage::Memory;
     use crate::train::supervised::stop::Ending;
-
-    fn finished(repeat: usize) -> Finished {
-        let run = Run { repeat, rows_used: 3, converged: true, confusion: Confusion::of(2, [(0, 0)]), predictions: None };
-        let course = Course { ending: Ending::Blind, best_step: 4, curve: Vec::new() };
-        Finished { run, course, checkpoint: Some(vec![1.0, -2.5]) }
-    }
 
     #[test]
     fn a_kept_repeat_is_found_by_the_same_work_only() {
-        let scratch = tempfile::tempdir().unwrap();
-        let folder = |what: &[u8]| Folder { path: scratch.path(), name: "DL-5".into(), of: Digest::of(what) };
-        folder(b"a").keep(&finished(2)).unwrap();
-        assert_eq!(folder(b"a").find(2), Some(finished(2)));
-        assert_eq!(folder(b"b").find(2), None);
-        assert_eq!(folder(b"a").find(1), None);
-        std::fs::write(folder(b"a").weights(2), b"cut off").unwrap();
-        assert_eq!(folder(b"a").find(2), None);
+        let run = Run { repeat: 2, rows_used: 3, converged: true, confusion: Confusion::of(2, [(0, 0)]), predictions: None };
+        let course = Course { ending: Ending::Blind, best_step: 4, curve: Vec::new() };
+        let bare = Finished { run, course, checkpoint: None };
+        let whole = Finished { checkpoint: Some(vec![1.0, -2.5]), ..bare.clone() };
+        let pieces = Memory::default();
+        let repeats = |what: &[u8]| Repeats { pieces: &pieces, of: Digest::of(what) };
+        repeats(b"a").keep(&bare).unwrap();
+        assert_eq!([repeats(b"a").find(2, false), repeats(b"a").find(2, true)], [Some(bare.clone()), None]);
+        repeats(b"a").keep(&whole).unwrap();
+        assert_eq!([repeats(b"a").find(2, false), repeats(b"a").find(2, true)], [Some(bare), Some(whole)]);
+        assert_eq!([repeats(b"b").find(2, false), repeats(b"a").find(1, false)], [None, None]);
     }
 }

@@ -1,16 +1,14 @@
 //! The laws of training with labels, on tiny pictures and a tiny network.
 
 use std::collections::{BTreeMap, HashMap};
-use std::path::Path;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
 use crate::classify::{Features, Protocol, Roster};
 use crate::data::Views;
 use crate::diagnostic::Failure;
-use crate::digest::Digest;
 use crate::random::Stream;
-use crate::stage::{Monitor, Silent};
+use crate::stage::{Memory, Monitor, Silent};
 
 const SIDE: usize = 4;
 const INPUTS: usize = SIDE * SIDE * 3;
@@ -112,7 +110,7 @@ fn roster() -> Roster {
     Roster::new(&labels, &ids()[..75], &ids()[75..], &protocol(), 1).unwrap()
 }
 
-fn with_task<T>(folder: &Path, work: impl FnOnce(&Task<'_>) -> T) -> T {
+fn with_task<T>(pieces: &Memory, work: impl FnOnce(&Task<'_>) -> T) -> T {
     let place: HashMap<String, usize> = ids().into_iter().enumerate().map(|(i, id)| (id, i)).collect();
     work(&Task {
         roster: &roster(),
@@ -121,8 +119,8 @@ fn with_task<T>(folder: &Path, work: impl FnOnce(&Task<'_>) -> T) -> T {
         augmented: &Colours { noise: 0.3 },
         plain: &Colours { noise: 0.0 },
         seed: 4,
-        of: Digest::of(b"tiny"),
-        folder,
+        pieces,
+        wants_model: true,
     })
 }
 
@@ -130,9 +128,9 @@ fn quick() -> Stop {
     Stop { evaluate_every: 10, warm_up: 5, max_steps: Some(200), blind_steps: 60, ..Stop::default() }
 }
 
-fn baseline(folder: &Path, per_class: usize, monitor: &dyn Monitor) -> Result<Outcome<(Tiny, Linear)>, Failure> {
+fn baseline(pieces: &Memory, per_class: usize, monitor: &dyn Monitor) -> Result<Outcome<(Tiny, Linear)>, Failure> {
     let how = Supervised { rate: 1e-2, batch: 16, schedule: Schedule::Constant, stop: quick(), ..Supervised::default() };
-    with_task(folder, |task| supervised(task, &how, per_class, &|repeat| Ok(Tiny::new(repeat)), monitor))
+    with_task(pieces, |task| supervised(task, &how, per_class, &|repeat| Ok(Tiny::new(repeat)), monitor))
 }
 
 fn plain_features() -> Features {
@@ -145,15 +143,15 @@ fn plain_features() -> Features {
     Features::new(ids(), ndarray::Array2::from_shape_vec((120, DIM), values).unwrap()).unwrap()
 }
 
-fn probe(folder: &Path, per_class: usize) -> Outcome<Linear> {
+fn probe(pieces: &Memory, per_class: usize) -> Outcome<Linear> {
     let how = LinearProbe { rate: 3e-2, batch: 16, crops: 5, stop: quick(), ..LinearProbe::default() };
-    with_task(folder, |task| linear_probe(task, &how, per_class, &Tiny::new(0), &plain_features(), &Silent)).unwrap()
+    with_task(pieces, |task| linear_probe(task, &how, per_class, &Tiny::new(0), &plain_features(), &Silent)).unwrap()
 }
 
 #[test]
 fn both_learn_to_tell_the_colours_apart() {
-    let scratch = tempfile::tempdir().unwrap();
-    for cell in [baseline(scratch.path(), 20, &Silent).unwrap().cell, probe(scratch.path(), 20).cell] {
+    let pieces = Memory::default();
+    for cell in [baseline(&pieces, 20, &Silent).unwrap().cell, probe(&pieces, 20).cell] {
         assert_eq!(cell.runs.iter().map(|run| run.rows_used).collect::<Vec<_>>(), [60; 3]);
         for run in &cell.runs {
             assert!(run.confusion.balanced_accuracy() > 0.85, "{} {:?}", cell.classifier, run.confusion);
@@ -163,8 +161,8 @@ fn both_learn_to_tell_the_colours_apart() {
 
 #[test]
 fn one_image_per_class_is_learnt_without_validation_and_says_so() {
-    let scratch = tempfile::tempdir().unwrap();
-    let outcome = baseline(scratch.path(), 1, &Silent).unwrap();
+    let pieces = Memory::default();
+    let outcome = baseline(&pieces, 1, &Silent).unwrap();
     assert_eq!(outcome.cell.runs[0].rows_used, 3);
     let last = outcome.curve.iter().rfind(|p| p.repeat == 0).unwrap();
     assert_eq!((last.step, last.validation), (60, None));
@@ -174,10 +172,10 @@ fn one_image_per_class_is_learnt_without_validation_and_says_so() {
 
 #[test]
 fn the_model_that_comes_back_made_the_predictions_of_the_first_repeat() {
-    let scratch = tempfile::tempdir().unwrap();
+    let pieces = Memory::default();
     for _ in ["trained", "read back"] {
-        let outcome = baseline(scratch.path(), 10, &Silent).unwrap();
-        let (network, head) = &outcome.model;
+        let outcome = baseline(&pieces, 10, &Silent).unwrap();
+        let (network, head) = outcome.model.as_ref().unwrap();
         let mut pictures = Vec::new();
         for image in 75..120 {
             let mut picture = vec![0.0; INPUTS];
@@ -202,35 +200,36 @@ fn a_training_cut_off_and_started_again_ends_the_same_on_any_number_of_threads()
             self.0.load(Ordering::Relaxed) == 0
         }
     }
-    let (whole, cut) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
-    let expected = baseline(whole.path(), 1, &Silent).unwrap();
+    let (whole, cut) = (Memory::default(), Memory::default());
+    let expected = baseline(&whole, 1, &Silent).unwrap();
     // Sixty steps a repeat: the second one is cut.
-    let stopped = baseline(cut.path(), 1, &After(AtomicUsize::new(80)));
+    let stopped = baseline(&cut, 1, &After(AtomicUsize::new(80)));
     assert!(stopped.is_err_and(|failure| failure.is_interruption()));
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
-    let resumed = pool.install(|| baseline(cut.path(), 1, &Silent)).unwrap();
+    let resumed = pool.install(|| baseline(&cut, 1, &Silent)).unwrap();
     assert_eq!((resumed.cell, resumed.curve), (expected.cell, expected.curve));
-    assert_eq!(resumed.model.0.w, expected.model.0.w);
+    assert_eq!(resumed.model.unwrap().0.w, expected.model.unwrap().0.w);
+    assert_eq!((expected.taken, resumed.taken), (0, 1));
     // Only what was not finished is trained again.
-    assert!(baseline(cut.path(), 1, &After(AtomicUsize::new(1))).is_ok());
+    assert!(baseline(&cut, 1, &After(AtomicUsize::new(1))).is_ok());
 }
 
 #[test]
 fn a_loss_that_is_no_number_stops_the_training() {
-    let scratch = tempfile::tempdir().unwrap();
+    let pieces = Memory::default();
     let how = Supervised { rate: 1e30, clip: None, schedule: Schedule::Constant, stop: quick(), ..Supervised::default() };
-    let failure = with_task(scratch.path(), |task| supervised(task, &how, 5, &|_| Ok(Tiny::new(0)), &Silent)).err().unwrap();
+    let failure = with_task(&pieces, |task| supervised(task, &how, 5, &|_| Ok(Tiny::new(0)), &Silent)).err().unwrap();
     assert!(failure.message().starts_with("the loss is NaN at step"), "{failure}");
 }
 
 #[test]
 fn mistakes_and_missing_pictures_are_named() {
-    let scratch = tempfile::tempdir().unwrap();
+    let pieces = Memory::default();
     let how = LinearProbe { batch: 0, crops: 0, ..LinearProbe::default() };
     let run = |task: &Task<'_>| linear_probe(task, &how, 5, &Tiny::new(0), &plain_features(), &Silent);
-    let failure = with_task(scratch.path(), run).err().unwrap();
+    let failure = with_task(&pieces, run).err().unwrap();
     assert_eq!(failure.message(), "linear probe: `batch` must be at least 1, got 0; `crops` must be at least 1, got 0");
-    let failure = with_task(scratch.path(), |task| {
+    let failure = with_task(&pieces, |task| {
         let place = HashMap::new();
         supervised(&Task { place: &place, ..*task }, &Supervised::default(), 5, &|_| Ok(Tiny::new(0)), &Silent).err().unwrap()
     });

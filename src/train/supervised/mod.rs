@@ -11,7 +11,7 @@ mod schedule; // the learning rate from step to step
 mod subset; // labelled rows of one repeat: to learn from and to validate on
 mod stop; // when to stop, and which checkpoint was best
 mod repeat; // one training, start to best checkpoint
-mod keep; // finished repeats on disk
+mod keep; // finished repeats as pieces
 mod baseline; // the whole network trained
 mod probe; // the linear layer alone
 #[cfg(test)]

@@ -23,7 +23,7 @@ const CROP_MEMORY: usize = 1 << 30;
 /// Trains every repeat with `per_class` labelled images per class and predicts the roster's test rows.
 ///
 /// `plain` holds the features of the whole pictures, for validation and test. The network is used as it is outside training: it does not move.
-/// Repeats that `task.folder` keeps are not trained again.
+/// Repeats that `task.pieces` keeps are not trained again.
 ///
 /// # Errors
 /// When the parameters have mistakes, an image or its features are missing, the loss is no longer finite, or the monitor interrupts.
@@ -46,12 +46,15 @@ pub fn linear_probe(
     let train_rows = task.roster.train.iter().flatten().map(row).collect::<Result<Vec<usize>, Failure>>()?;
     let test_rows = task.roster.test.iter().map(|(id, _)| row(id)).collect::<Result<Vec<usize>, Failure>>()?;
     let classes = task.roster.classes.len();
-    let folder = task.folder("LL", how, per_class);
+    let kept = task.repeats("LL", how, per_class);
     let mut crops = HashMap::new();
     let mut all = Vec::with_capacity(task.protocol.repeats);
+    let mut taken = 0;
     for repeat in 0..task.protocol.repeats {
-        if let Some(finished) = folder.find(repeat) {
+        let wants_model = task.wants_model && repeat == 0;
+        if let Some(finished) = kept.find(repeat, wants_model) {
             all.push(finished);
+            taken += 1;
             continue;
         }
         if crops.len() * encoder.dim() * size_of::<f32>() > CROP_MEMORY {
@@ -86,18 +89,19 @@ pub fn linear_probe(
         };
         let course = train(&mut layer, &subset, &plan, monitor)?;
         let run = task.run(repeat, subset.len(), layer.head.predict(&gather(plain, test_rows.iter().copied())));
-        let finished = Finished { run, course, checkpoint: (repeat == 0).then(|| layer.checkpoint()) };
-        folder.keep(&finished)?;
+        let finished = Finished { run, course, checkpoint: wants_model.then(|| layer.checkpoint()) };
+        kept.keep(&finished)?;
         all.push(finished);
         crops = layer.crops;
     }
-    let mut model = fresh(task, encoder.dim(), classes, 0);
-    if let Some(checkpoint) = all.first().and_then(|first| first.checkpoint.as_ref()) {
+    let model = all.first().and_then(|first| first.checkpoint.as_ref()).map(|checkpoint| {
+        let mut model = fresh(task, encoder.dim(), classes, 0);
         model.parameters.copy_from_slice(checkpoint);
-    }
+        model
+    });
     let curve = all.iter().flat_map(|f| f.course.curve.clone()).collect();
     let cell = Cell { classifier: "LL".to_string(), per_class, runs: all.into_iter().map(|f| f.run).collect() };
-    Ok(Outcome { cell, curve, model })
+    Ok(Outcome { cell, curve, model, taken })
 }
 
 fn fresh(task: &Task<'_>, dim: usize, classes: usize, repeat: usize) -> Linear {
