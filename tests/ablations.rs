@@ -78,6 +78,22 @@ split validation  0.0000    0.0000 (+0.0000)
     assert!(csv.contains("test=0.5,split,test,15,3\n"), "{csv}");
     let json = house.flow("table study.ron --format json").out;
     assert!(json.contains("\"difference_to_first\": -3.0"), "{json}");
+    let markdown = house.flow("table study.ron --format markdown --metric train").out;
+    assert_eq!(markdown, "| figure | test=0.4 | test=0.5 |\n| :-- | --: | --: |\n| split train | 18.0000 | 15.0000 (-3.0000) |\n");
+}
+
+#[test]
+fn a_run_of_variants_leaves_a_page_that_compares_them() {
+    let house = house();
+    let said = house.run("");
+    let page = house.path("cache/out/study/variants.html").canonicalize().unwrap();
+    assert_eq!(said.out, format!("variants: {}\n", page.display()));
+    let page = std::fs::read_to_string(page).unwrap();
+    assert_eq!(page.trim_end(), house.flow("table study.ron --format html").out.trim_end());
+    assert!(page.contains("<h2>split</h2>") && page.contains("<td>18.0000</td>"), "{page}");
+    // A pipeline without variants has none to compare.
+    house.edit(r#"    matrix: {"split.how.test": [0.4, 0.5], "left.run": [["true"], ["sh", "-c", "echo {x} > /dev/null"]]},"#, "");
+    assert_eq!(house.run("").out, "");
 }
 
 #[test]

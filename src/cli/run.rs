@@ -8,7 +8,7 @@ use super::arguments::RunArguments;
 use super::console::{Console, duration, print, say};
 use super::events::EventLog;
 use super::exit::{Exit, Stop};
-use super::{open, plan, verify};
+use super::{open, plan, table, verify};
 use crate::engine::{self, Options, Places, Status, Summary};
 use crate::graph::{Graph, NodeId};
 use crate::stage::Device;
@@ -108,12 +108,24 @@ fn show_results(graph: &Graph, store: &Store, summary: &Summary, to_stderr: bool
         let page = folder.join("report.html");
         tell(&format!("{}: {}", node.name, if page.exists() { page } else { folder }.display()));
     }
+    if let Some(page) = table::lay_out(graph, store, summary)? {
+        tell(&format!("variants: {}", page.display()));
+    }
     // What was laid out need not be hashed by the next run.
     Ok(store.watch().save()?)
 }
 
-/// Returns the folder for a node's plain files: names are kept readable and harmless.
+/// Returns the folder for a node's plain files.
 pub(super) fn place(store: &Store, graph: &Graph, node: NodeId) -> PathBuf {
-    let harmless = |text: &str| text.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect::<String>();
-    store.root().join("out").join(harmless(&graph.name)).join(harmless(&graph.node(node).name))
+    shown_folder(store, graph).join(harmless(&graph.node(node).name))
+}
+
+/// Returns the folder for what of a pipeline is to be looked at.
+pub(super) fn shown_folder(store: &Store, graph: &Graph) -> PathBuf {
+    store.root().join("out").join(harmless(&graph.name))
+}
+
+/// A name as a file name: readable and harmless.
+fn harmless(text: &str) -> String {
+    text.chars().map(|c| if c.is_alphanumeric() || "-_.".contains(c) { c } else { '-' }).collect()
 }

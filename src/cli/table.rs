@@ -1,32 +1,31 @@
 //! `flow table`: the variants of a matrix against the figures of their nodes, with differences to the first.
 
-use serde_json::json;
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use super::arguments::TableArguments;
 use super::console::{print, say};
 use super::exit::{Exit, Stop};
-use super::open;
-use crate::diagnostic::{Context, Failure, count};
-use crate::engine::{self, Planned};
+use super::{open, run};
+use crate::diagnostic::{Failure, count};
+use crate::engine::{self, Planned, Summary};
 use crate::graph::{Graph, NodeId};
-use crate::store::Entry;
+use crate::report::{VariantFigure, Variants, variants_page};
+use crate::store::{Durability, Store, atomically};
 
 /// The ways to print the table.
 #[derive(Clone, Copy, clap::ValueEnum)]
 pub(super) enum Format {
     /// For people: a line per figure, a column per variant
     Text,
+    /// The same for a README or an issue
+    Markdown,
+    /// The same as a page that needs nothing else
+    Html,
     /// A line per variant and figure
     Csv,
     /// The same as a list of objects
     Json,
-}
-
-/// A figure of a node, variant by variant; none where there is no result.
-struct Figure {
-    node: String,
-    metric: String,
-    values: Vec<Option<f64>>,
 }
 
 pub(super) fn table(arguments: &TableArguments) -> Result<Exit, Stop> {
@@ -41,57 +40,64 @@ pub(super) fn table(arguments: &TableArguments) -> Result<Exit, Stop> {
     let places = open::places(&arguments.pipeline, &arguments.cache);
     let all: Vec<NodeId> = graph.ids().collect();
     let planned = engine::plan(graph, &store, &places, &all, &[])?;
-    let entry = |id: &NodeId| match &planned[id] {
-        Planned::Reuse { entry, .. } => Some(&**entry),
+    let metrics = |id: &NodeId| match &planned[id] {
+        Planned::Reuse { entry, .. } => Some(&entry.metrics),
         _ => None,
     };
-    let mut figures = figures(graph, &entry);
-    figures.retain(|figure| {
+    let mut variants = variants(graph, &metrics);
+    variants.figures.retain(|figure| {
         let name = format!("{} {}", figure.node, figure.metric);
         arguments.metric.is_empty() || arguments.metric.iter().any(|wanted| name.contains(wanted.as_str()))
     });
-    let labels: Vec<&str> = graph.variants.iter().map(|variant| variant.label.as_str()).collect();
     match arguments.format {
-        Format::Text => text(&labels, &figures),
-        Format::Csv => print(csv(&labels, &figures)?.trim_end()),
-        Format::Json => print(&serde_json::to_string_pretty(&rows(&labels, &figures)).unwrap_or_default()),
+        Format::Text => text(&variants),
+        Format::Markdown => print(variants.to_markdown().trim_end()),
+        Format::Html => print(&variants_page(&variants)),
+        Format::Csv => print(variants.to_csv()?.trim_end()),
+        Format::Json => print(&serde_json::to_string_pretty(&variants.rows()).unwrap_or_default()),
     }
-    let open = all.iter().filter(|id| entry(id).is_none()).count();
+    let open = all.iter().filter(|id| metrics(id).is_none()).count();
     if open > 0 {
         say(&format!("{} no result yet: `flow run` makes it", count(open, "node") + if open == 1 { " has" } else { " have" }));
     }
     Ok(Exit::Done)
 }
 
+type Metrics = std::collections::BTreeMap<String, f64>;
+
 /// Figures of every node that is not the same in all variants.
-fn figures<'a>(graph: &Graph, entry: &impl Fn(&NodeId) -> Option<&'a Entry>) -> Vec<Figure> {
-    let mut figures = Vec::new();
+fn variants<'a>(graph: &Graph, metrics_of: &impl Fn(&NodeId) -> Option<&'a Metrics>) -> Variants {
     let names: Vec<&String> = graph.variants.iter().flat_map(|variant| variant.nodes.keys()).collect();
-    let names: std::collections::BTreeSet<&String> = names.into_iter().filter(|name| graph.called(name).len() > 1).collect();
+    let names: BTreeSet<&String> = names.into_iter().filter(|name| graph.called(name).len() > 1).collect();
+    let mut figures = Vec::new();
     for node in names {
-        let entries: Vec<Option<&Entry>> = graph.variants.iter().map(|variant| variant.nodes.get(node).and_then(entry)).collect();
-        let metrics: std::collections::BTreeSet<&String> = entries.iter().flatten().flat_map(|entry| entry.metrics.keys()).collect();
+        let found: Vec<Option<&Metrics>> = graph.variants.iter().map(|variant| variant.nodes.get(node).and_then(metrics_of)).collect();
+        let metrics: BTreeSet<&String> = found.iter().flatten().flat_map(|metrics| metrics.keys()).collect();
         for metric in metrics {
-            let values = entries.iter().map(|entry| entry.and_then(|entry| entry.metrics.get(metric).copied())).collect();
-            figures.push(Figure { node: node.clone(), metric: metric.clone(), values });
+            let values = found.iter().map(|metrics| metrics.and_then(|metrics| metrics.get(metric).copied())).collect();
+            figures.push(VariantFigure { node: node.clone(), metric: metric.clone(), values });
         }
     }
-    figures
+    Variants { title: graph.name.clone(), labels: graph.variants.iter().map(|variant| variant.label.clone()).collect(), figures }
 }
 
-fn difference(figure: &Figure, variant: usize) -> Option<f64> {
-    Some(figure.values[variant]? - figure.values[0]?)
+/// Lays the page of what a run brought up to date beside its reports; none where there is nothing to compare.
+pub(super) fn lay_out(graph: &Graph, store: &Store, summary: &Summary) -> Result<Option<PathBuf>, Failure> {
+    let done = |id: &NodeId| summary.outcomes.iter().find(|outcome| outcome.node == *id && outcome.trouble.is_none());
+    let variants = variants(graph, &|id: &NodeId| done(id).map(|outcome| &outcome.metrics));
+    if variants.figures.is_empty() {
+        return Ok(None);
+    }
+    let path = run::shown_folder(store, graph).join("variants.html");
+    atomically(&path, variants_page(&variants).as_bytes(), Durability::Soon)?;
+    Ok(Some(path))
 }
 
-fn text(labels: &[&str], figures: &[Figure]) {
-    let cell = |figure: &Figure, variant: usize| match (figure.values[variant], difference(figure, variant)) {
-        (Some(value), Some(apart)) if variant > 0 => format!("{value:.4} ({apart:+.4})"),
-        (Some(value), _) => format!("{value:.4}"),
-        (None, _) => "-".to_string(),
-    };
-    let mut table = vec![std::iter::once("").chain(labels.iter().copied()).map(str::to_string).collect::<Vec<String>>()];
-    for figure in figures {
-        let cells = (0..labels.len()).map(|variant| cell(figure, variant));
+fn text(variants: &Variants) {
+    let labels = &variants.labels;
+    let mut table = vec![std::iter::once("").chain(labels.iter().map(String::as_str)).map(str::to_string).collect::<Vec<String>>()];
+    for figure in &variants.figures {
+        let cells = (0..labels.len()).map(|variant| figure.cell(variant));
         table.push(std::iter::once(format!("{} {}", figure.node, figure.metric)).chain(cells).collect());
     }
     let widths: Vec<usize> =
@@ -100,31 +106,4 @@ fn text(labels: &[&str], figures: &[Figure]) {
         let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:width$}")).collect();
         print(cells.join("  ").trim_end());
     }
-}
-
-fn rows(labels: &[&str], figures: &[Figure]) -> Vec<serde_json::Value> {
-    let row = |figure: &Figure, variant: usize| {
-        json!({
-            "variant": labels[variant],
-            "node": figure.node,
-            "metric": figure.metric,
-            "value": figure.values[variant],
-            "difference_to_first": difference(figure, variant),
-        })
-    };
-    figures.iter().flat_map(|figure| (0..labels.len()).map(move |variant| row(figure, variant))).collect()
-}
-
-fn csv(labels: &[&str], figures: &[Figure]) -> Result<String, Failure> {
-    let what = || "failed to write the table";
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(["variant", "node", "metric", "value", "difference_to_first"]).doing(what)?;
-    let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
-    for figure in figures {
-        for (variant, label) in labels.iter().enumerate() {
-            let (value, apart) = (number(figure.values[variant]), number(difference(figure, variant)));
-            writer.write_record([*label, &figure.node, &figure.metric, &value, &apart]).doing(what)?;
-        }
-    }
-    String::from_utf8(writer.into_inner().doing(what)?).doing(what)
 }

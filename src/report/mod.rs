@@ -10,12 +10,14 @@ mod chart; // figures as SVG
 mod tables; // results as rows, CSV and JSON
 mod page; // the HTML page
 mod render; // all files
+mod variants; // the variants of a matrix side by side
 
 pub use reference::{Level, PaperSet, Reference, ReferenceRow};
 pub use render::{File, render};
 pub use study::{
     Cell, ClassCount, Confusion, Dataset, DinoPoint, Line, Panel, Provenance, Role, Sheet, Study, SweepResults, TrainingCurve, Verdict,
 };
+pub use variants::{VariantFigure, Variants, variants_page};
 
 #[cfg(test)]
 mod tests;

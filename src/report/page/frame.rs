@@ -21,6 +21,39 @@ pub fn page(study: &Study, figures: &Figures) -> String {
     .filter_map(|(id, title, content)| content.map(|content| (id, title, content)))
     .collect();
     let warnings = warnings(study);
+    let body = html! {
+        header {
+            h1 { (study.title) }
+            @if !study.subtitle.is_empty() { p.subtitle { (study.subtitle) } }
+            @for sentence in headline(study) { p.headline { (sentence) } }
+            nav {
+                @for (id, title, _) in &sections { a href=(format!("#{id}")) { (title) } " " }
+            }
+        }
+        @if !warnings.is_empty() {
+            aside.warnings {
+                h2 { "Before believing a number" }
+                ul { @for warning in &warnings { li { (warning) } } }
+            }
+        }
+        @for (id, title, content) in &sections {
+            section id=(id) {
+                h2 { (title) }
+                (content)
+            }
+        }
+        @if !study.notes.is_empty() {
+            section {
+                h2 { "Notes" }
+                ul { @for note in &study.notes { li { (note) } } }
+            }
+        }
+    };
+    document(&study.title, &body)
+}
+
+/// Puts a page's content into a document that needs nothing else.
+pub(super) fn document(title: &str, body: &Markup) -> String {
     let markup = html! {
         (DOCTYPE)
         html lang="en" {
@@ -28,39 +61,10 @@ pub fn page(study: &Study, figures: &Figures) -> String {
                 meta charset="utf-8";
                 meta name="viewport" content="width=device-width, initial-scale=1";
                 meta name="color-scheme" content="light dark";
-                title { (study.title) }
+                title { (title) }
                 style { (PreEscaped(style())) }
             }
-            body {
-                main {
-                    header {
-                        h1 { (study.title) }
-                        @if !study.subtitle.is_empty() { p.subtitle { (study.subtitle) } }
-                        @for sentence in headline(study) { p.headline { (sentence) } }
-                        nav {
-                            @for (id, title, _) in &sections { a href=(format!("#{id}")) { (title) } " " }
-                        }
-                    }
-                    @if !warnings.is_empty() {
-                        aside.warnings {
-                            h2 { "Before believing a number" }
-                            ul { @for warning in &warnings { li { (warning) } } }
-                        }
-                    }
-                    @for (id, title, content) in &sections {
-                        section id=(id) {
-                            h2 { (title) }
-                            (content)
-                        }
-                    }
-                    @if !study.notes.is_empty() {
-                        section {
-                            h2 { "Notes" }
-                            ul { @for note in &study.notes { li { (note) } } }
-                        }
-                    }
-                }
-            }
+            body { main { (body) } }
         }
     };
     markup.into_string()

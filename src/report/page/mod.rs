@@ -7,5 +7,7 @@ mod frame;
 mod provenance;
 mod results;
 mod training;
+mod variants;
 
 pub use frame::page;
+pub use variants::variants_page;
