@@ -15,6 +15,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use crate::diagnostic::{Context, Failure};
@@ -124,7 +125,9 @@ pub fn atomically(path: &Path, bytes: &[u8], durability: Durability) -> Result<(
     let what = || format!("failed to write `{}`", path.display());
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).doing(what)?;
-    let mut file = tempfile::NamedTempFile::new_in(folder).doing(what)?;
+    // With the rights that any new file has, so that a cache can be shared: a temporary file alone would be its owner's.
+    let rights = fs::Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new().permissions(rights).tempfile_in(folder).doing(what)?;
     file.write_all(bytes).doing(what)?;
     if durability == Durability::Now {
         file.as_file().sync_all().doing(what)?;
