@@ -10,7 +10,7 @@ use crate::diagnostic::Failure;
 use crate::digest::Digest;
 use crate::graph::{Change, Graph, KEY_FORMAT, Key, NodeId};
 use crate::params::without_nothings;
-use crate::stage::FileSet;
+use crate::stage::{FileSet, Stage};
 use crate::store::{Entry, History, Snapshot, Store};
 
 /// Why a node runs.
@@ -42,6 +42,11 @@ impl fmt::Display for Reason {
             Self::Forced => f.write_str("forced"),
         }
     }
+}
+
+/// Returns whether an entry has every output of the stage: one that was damaged, or made by a flow without the output, has not.
+pub(super) fn is_complete(stage: &dyn Stage, entry: &Entry) -> bool {
+    stage.outputs().iter().all(|output| entry.outputs.contains_key(&*output.name))
 }
 
 /// Whether a node runs.
@@ -146,7 +151,7 @@ impl<'a> Decider<'a> {
         if forced {
             return Decision::Run(Reason::Forced);
         }
-        let Some(entry) = self.store.entry(&key.digest()) else {
+        let Some(entry) = self.store.entry(&key.digest()).filter(|entry| is_complete(&*self.graph.node(id).stage, entry)) else {
             return Decision::Run(self.reason(id, key));
         };
         let damaged: Vec<String> = match wanted {

@@ -23,10 +23,14 @@ use crate::digest::Digest;
 
 use super::Watch;
 
+const ELSEWHERE: &str = "name another folder with `--cache DIR` or `FLOW_CACHE`";
+
 /// An opened store.
 pub struct Store {
     root: PathBuf,
     watch: Watch,
+    /// Whether it may only be looked at.
+    looking: bool,
 }
 
 impl Store {
@@ -35,13 +39,37 @@ impl Store {
         for folder in ["objects", "entries", "locks", "state", "scratch", "history"] {
             fs::create_dir_all(root.join(folder))
                 .doing(|| format!("failed to open the cache at `{}`", root.display()))
-                .map_err(|f| f.help("name another folder with `--cache DIR` or `FLOW_CACHE`"))?;
+                .map_err(|f| f.help(ELSEWHERE))?;
         }
         let root = root.canonicalize().doing(|| format!("failed to open the cache at `{}`", root.display()))?;
         let watch = Watch::open(&root.join("stat"));
-        let store = Self { root, watch };
+        let store = Self { root, watch, looking: false };
         store.sweep();
         Ok(store)
+    }
+
+    /// Opens the store in `root` for looking: makes nothing and removes nothing. A folder that is not there holds nothing.
+    pub fn look(root: &Path) -> Result<Self, Failure> {
+        let what = || format!("failed to open the cache at `{}`", root.display());
+        if root.exists() && !root.is_dir() {
+            return Err(Failure::new(format!("{}: not a folder", what())).help(ELSEWHERE));
+        }
+        let root = if root.exists() { root.canonicalize() } else { std::path::absolute(root) }.doing(what)?;
+        let watch = Watch::open(&root.join("stat"));
+        Ok(Self { root, watch, looking: true })
+    }
+
+    /// Keeps what was learned about files outside for later runs. Who only looks keeps it where there is a place for it.
+    pub fn save_watch(&self) -> Result<(), Failure> {
+        match self.looking {
+            false => self.watch.save(),
+            true => {
+                if self.root.join("entries").is_dir() {
+                    let _ = self.watch.save();
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Returns the store's own folder.
