@@ -29,7 +29,8 @@ fn a_statement_names_the_outputs_what_they_were_made_from_and_the_run() {
     assert_eq!(split["subject"].as_array().unwrap().len(), 5);
     let read = |statement: &Value| statement["predicate"]["buildDefinition"]["resolvedDependencies"].clone();
     assert_eq!(read(&images)[0]["uri"], "flow:input/file");
-    assert!(read(&images)[0]["digest"]["flowFileSetV1"].is_string() && read(&images)[0]["annotations"].is_null());
+    assert!(read(&images)[0]["digest"]["blake3"].is_string());
+    assert_eq!(read(&images)[0]["annotations"], serde_json::json!({"outside": "file"}));
     for dependency in read(&split).as_array().unwrap() {
         assert_eq!(dependency["annotations"]["producer"], said.nodes()["images"]["key"], "{dependency}");
     }

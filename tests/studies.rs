@@ -73,7 +73,7 @@ error: `data/weights/xcit_small_12_p8_224_dist.safetensors` does not exist
 help: expected there: the weights of this backbone as safetensors; Python with timm makes the file: python -c "import timm, safetensors.torch as st; st.save_file(timm.create_model('xcit_small_12_p8_224.fb_dist_in1k', pretrained=True).state_dict(), 'xcit_small_12_p8_224_dist.safetensors')"
       put it there, name its place with --set 'imagenet.checkpoint="PATH"', or set FLOW_DATA to another folder than `data`
 
-error: 2 mistakes in `pipelines/bm.ron`
+error: 2 files or folders that `pipelines/bm.ron` reads are missing
 "##;
     assert_eq!(run.err, expected);
     assert_eq!((run.code, run.out.as_str()), (2, ""));

@@ -28,7 +28,7 @@ fn owner(holding: &Holding) -> (String, String) {
 
 fn du(arguments: &CacheArguments) -> Result<Exit, Stop> {
     let mut nodes: BTreeMap<(String, String), Vec<Holding>> = BTreeMap::new();
-    let store = open::store(arguments)?;
+    let store = open::look(arguments)?;
     for holding in store.holdings(&[]) {
         nodes.entry(owner(&holding)).or_default().push(holding);
     }
@@ -49,7 +49,8 @@ fn du(arguments: &CacheArguments) -> Result<Exit, Stop> {
 }
 
 fn gc(arguments: &GcArguments) -> Result<Exit, Stop> {
-    let store = open::store(&arguments.cache)?;
+    let changes = arguments.delete || !arguments.root.is_empty();
+    let store = if changes { open::store(&arguments.cache) } else { open::look(&arguments.cache) }?;
     for lock in &arguments.root {
         store.add_root(lock).map_err(Stop::wrong)?;
     }

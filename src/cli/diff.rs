@@ -10,7 +10,7 @@ use crate::graph::Change;
 use crate::store::{Entry, NodeRecord, RunRecord, Store};
 
 pub(super) fn diff(arguments: &DiffArguments) -> Result<Exit, Stop> {
-    let store = open::store(&arguments.cache)?;
+    let store = open::look(&arguments.cache)?;
     let [a, b] = [&arguments.a, &arguments.b].map(|name| store.run_called(name));
     let (a, b) = (a.map_err(Stop::wrong)?, b.map_err(Stop::wrong)?);
     for (letter, run) in [("A", &a), ("B", &b)] {

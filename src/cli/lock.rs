@@ -11,7 +11,7 @@ use crate::pipeline::{lock_path, lock_text};
 pub(super) fn lock(arguments: &PipelineArguments, cache: &CacheArguments) -> Result<Exit, Stop> {
     let pipeline = open::pipeline(arguments)?;
     let places = open::places(arguments, cache);
-    let store = open::store(cache)?;
+    let store = open::look(cache)?;
     let lock = engine::lock(&pipeline.graph, &store, &places).map_err(|failure| Stop::unknown(&failure))?;
     let path = lock_path(&arguments.pipeline);
     std::fs::write(&path, lock_text(&lock)?).doing(|| format!("failed to write `{}`", path.display()))?;

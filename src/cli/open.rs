@@ -25,6 +25,11 @@ pub(super) fn pipeline(arguments: &PipelineArguments) -> Result<&'static Pipelin
     })
 }
 
+/// Opens the store for looking: nothing is made, and no right to write is needed.
+pub(super) fn look(arguments: &CacheArguments) -> Result<Arc<Store>, Stop> {
+    Ok(Arc::new(Store::look(&arguments.cache)?))
+}
+
 /// Opens the store.
 pub(super) fn store(arguments: &CacheArguments) -> Result<Arc<Store>, Stop> {
     Ok(Arc::new(Store::open(&arguments.cache)?))
@@ -32,8 +37,10 @@ pub(super) fn store(arguments: &CacheArguments) -> Result<Arc<Store>, Stop> {
 
 /// Remembers a lock file, so that `flow cache gc` keeps what it names.
 pub(super) fn keep_lock(store: &Store, lock: &Path) {
-    // Who may only read the store may still hold the lock against it.
-    let _ = store.add_root(lock);
+    // Who may only read the store may still hold the lock against it, and one that is not there has nothing to keep.
+    if store.root().exists() {
+        let _ = store.add_root(lock);
+    }
 }
 
 /// Returns where the pipeline's paths lead.

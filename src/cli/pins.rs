@@ -56,7 +56,7 @@ pub(super) fn unpin(arguments: &UnpinArguments) -> Result<Exit, Stop> {
 }
 
 pub(super) fn pins(arguments: &CacheArguments) -> Result<Exit, Stop> {
-    let store = open::store(arguments)?;
+    let store = open::look(arguments)?;
     let pins = store.pins()?;
     pins.iter().for_each(|pin| print(&line(&store, pin)));
     if pins.is_empty() {

@@ -18,7 +18,7 @@ pub(super) fn show(written: &PipelineArguments, cache: &CacheArguments, nodes: &
     let forced = if force.is_empty() { Vec::new() } else { pipeline.targets(force).map_err(Stop::wrong)? };
     let places = open::places(written, cache);
     pipeline.missing_files(&wanted, &places)?;
-    let store = open::store(cache)?;
+    let store = open::look(cache)?;
     let graph = &pipeline.graph;
     let planned = engine::plan(graph, &store, &places, &wanted, &forced)?;
     let name = |id| &graph.node(id).name;

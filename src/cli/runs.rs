@@ -7,7 +7,7 @@ use super::open;
 use crate::store::RunRecord;
 
 pub(super) fn runs(arguments: &RunsArguments) -> Result<Exit, Stop> {
-    let store = open::store(&arguments.cache)?;
+    let store = open::look(&arguments.cache)?;
     let runs = store.runs();
     let wanted = |run: &&RunRecord| arguments.pipeline.as_ref().is_none_or(|name| run.pipeline == *name);
     let rows: Vec<[String; 5]> = runs.iter().filter(wanted).map(row).collect();

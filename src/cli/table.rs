@@ -36,7 +36,7 @@ pub(super) fn table(arguments: &TableArguments) -> Result<Exit, Stop> {
             "the pipeline has no variants to compare\nhelp: add `matrix: {\"dino.epochs\": [5, 10]}`, or give a list: --set 'dino.epochs=[5, 10]'",
         ));
     }
-    let store = open::store(&arguments.cache)?;
+    let store = open::look(&arguments.cache)?;
     let places = open::places(&arguments.pipeline, &arguments.cache);
     let all: Vec<NodeId> = graph.ids().collect();
     let planned = engine::plan(graph, &store, &places, &all, &[])?;

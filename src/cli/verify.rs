@@ -17,7 +17,7 @@ pub(super) fn verify(arguments: &VerifyArguments) -> Result<Exit, Stop> {
     };
     let (pipeline, cache) = (open::pipeline(&arguments.pipeline)?, &arguments.cache);
     let places = open::places(&arguments.pipeline, cache);
-    let store = open::store(cache)?;
+    let store = if arguments.rebuild { open::store(cache) } else { open::look(cache) }?;
     let found = drifts(pipeline, &store, &places, &arguments.pipeline, level)?;
     let (notes, drifts): (Vec<_>, Vec<_>) = found.into_iter().partition(|(_, drift)| drift.is_note());
     notes.iter().for_each(|(name, note)| say(&format!("note   {name}: {note}")));

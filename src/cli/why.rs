@@ -12,7 +12,7 @@ pub(super) fn why(arguments: &WhyArguments) -> Result<Exit, Stop> {
     let node = pipeline.target(&arguments.node).map_err(Stop::wrong)?;
     let places = open::places(&arguments.pipeline, &arguments.cache);
     pipeline.missing_files(&[node], &places)?;
-    let store = open::store(&arguments.cache)?;
+    let store = open::look(&arguments.cache)?;
     let planned = engine::plan(&pipeline.graph, &store, &places, &[node], &[])?;
     let name = &arguments.node;
     let key = match &planned[&node] {

@@ -11,7 +11,7 @@
 
 use std::fmt;
 
-use super::words::count;
+use super::words::{count, thousands};
 
 /// A stretch of a text, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,6 +85,8 @@ impl Mistake {
 pub struct Mistakes {
     source: Source,
     list: Vec<Mistake>,
+    /// The last line where there are several: how many, of which text.
+    sum: fn(usize, &str) -> String,
 }
 
 impl Mistakes {
@@ -92,7 +94,12 @@ impl Mistakes {
     pub fn new(source: Source, mut list: Vec<Mistake>) -> Self {
         list.sort_by_key(|m| (m.span.start, m.span.end));
         list.dedup();
-        Self { source, list }
+        Self { source, list, sum: |n, name| format!("{} in `{name}`", count(n, "mistake")) }
+    }
+
+    /// Collects what a sound text reads and what is not there.
+    pub fn missing(source: Source, list: Vec<Mistake>) -> Self {
+        Self { sum: |n, name| format!("{} files or folders that `{name}` reads are missing", thousands(n)), ..Self::new(source, list) }
     }
 
     /// Returns how many there are.
@@ -115,7 +122,7 @@ impl fmt::Display for Mistakes {
             show(&self.source, mistake, f)?;
         }
         if self.list.len() > 1 {
-            write!(f, "\nerror: {} in `{}`\n", count(self.list.len(), "mistake"), self.source.name)?;
+            write!(f, "\nerror: {}\n", (self.sum)(self.list.len(), &self.source.name))?;
         }
         Ok(())
     }

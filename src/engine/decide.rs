@@ -12,6 +12,7 @@ use crate::diagnostic::Failure;
 use crate::digest::Digest;
 use crate::graph::{Change, Graph, KEY_FORMAT, Key, NodeId};
 use crate::params::without_nothings;
+use crate::stage::Stage;
 use crate::store::{Entry, History, Seen, Store};
 
 /// Why a node runs.
@@ -43,6 +44,11 @@ impl fmt::Display for Reason {
             Self::Forced => f.write_str("forced"),
         }
     }
+}
+
+/// Returns whether an entry has every output of the stage: one that was damaged, or made by a flow without the output, has not.
+pub(super) fn is_complete(stage: &dyn Stage, entry: &Entry) -> bool {
+    stage.outputs().iter().all(|output| entry.outputs.contains_key(&*output.name))
 }
 
 /// Whether a node runs.
@@ -172,7 +178,8 @@ impl<'a> Decider<'a> {
         if forced {
             return Decision::Run(Reason::Forced);
         }
-        let Some(entry) = self.store.entry_of(key.0, key.1) else {
+        let known = self.store.entry_of(key.0, key.1);
+        let Some(entry) = known.filter(|entry| is_complete(&*self.graph.node(id).stage, entry)) else {
             return Decision::Run(self.reason(id, key.0, looked));
         };
         if !wanted {

@@ -216,7 +216,7 @@ pub fn verify(graph: &Graph, store: &Store, places: &Places, lock: &Lock, level:
     }
     let gone = lock.nodes.keys().filter(|name| graph.find(name).is_none());
     found.extend(gone.map(|name| (name.clone(), Drift::Gone)));
-    store.watch().save()?;
+    store.save_watch()?;
     Ok(found)
 }
 

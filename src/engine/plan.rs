@@ -55,10 +55,7 @@ pub fn plan(
                         _ => unreachable!("only nodes whose inputs are reused get a key"),
                     });
                     match decider.decide(id, (&key, &key.digest()), &looked, true, forced.contains(&id)) {
-                        Decision::Reuse(entry) if node.stage.outputs().iter().all(|o| entry.outputs.contains_key(&*o.name)) => {
-                            Planned::Reuse { key, entry }
-                        }
-                        Decision::Reuse(_) => Planned::Run { key, reason: Reason::NotInStore },
+                        Decision::Reuse(entry) => Planned::Reuse { key, entry },
                         Decision::Run(reason) => Planned::Run { key, reason },
                     }
                 }
@@ -66,6 +63,6 @@ pub fn plan(
         };
         planned.insert(id, what);
     }
-    store.watch().save()?;
+    store.save_watch()?;
     Ok(planned)
 }

@@ -10,6 +10,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant, SystemTime};
 
+use super::decide::is_complete;
 use super::gpu::GpuLock;
 use super::pieces::Cupboard;
 use crate::diagnostic::{Context, Failure};
@@ -87,6 +88,7 @@ impl Job {
         // Another run may have done this work while we waited for the lock.
         if !self.forced
             && let Some(entry) = self.store.entry(&key)
+            && is_complete(&*self.stage, &entry)
             && self.store.damaged(&entry).is_empty()
         {
             return Ok((Box::new(entry), false));

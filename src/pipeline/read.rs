@@ -304,6 +304,6 @@ impl Pipeline {
                 }
             }
         }
-        if mistakes.is_empty() { Ok(()) } else { Err(Mistakes::new(self.source.clone(), mistakes)) }
+        if mistakes.is_empty() { Ok(()) } else { Err(Mistakes::missing(self.source.clone(), mistakes)) }
     }
 }

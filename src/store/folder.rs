@@ -25,11 +25,15 @@ use crate::digest::Digest;
 use super::Watch;
 use super::scratch::Spare;
 
+const ELSEWHERE: &str = "name another folder with `--cache DIR` or `FLOW_CACHE`";
+
 /// An opened store.
 pub struct Store {
     root: PathBuf,
     watch: Watch,
     pub(super) spare: Spare,
+    /// Whether it may only be looked at.
+    looking: bool,
 }
 
 impl Store {
@@ -38,13 +42,37 @@ impl Store {
         for folder in ["objects", "entries", "locks", "state", "pieces", "scratch", "history"] {
             fs::create_dir_all(root.join(folder))
                 .doing(|| format!("failed to open the cache at `{}`", root.display()))
-                .map_err(|f| f.help("name another folder with `--cache DIR` or `FLOW_CACHE`"))?;
+                .map_err(|f| f.help(ELSEWHERE))?;
         }
         let root = root.canonicalize().doing(|| format!("failed to open the cache at `{}`", root.display()))?;
         let watch = Watch::open(&root.join("stat"));
-        let store = Self { root, watch, spare: Spare::default() };
+        let store = Self { root, watch, spare: Spare::default(), looking: false };
         store.sweep();
         Ok(store)
+    }
+
+    /// Opens the store in `root` for looking: makes nothing and removes nothing. A folder that is not there holds nothing.
+    pub fn look(root: &Path) -> Result<Self, Failure> {
+        let what = || format!("failed to open the cache at `{}`", root.display());
+        if root.exists() && !root.is_dir() {
+            return Err(Failure::new(format!("{}: not a folder", what())).help(ELSEWHERE));
+        }
+        let root = if root.exists() { root.canonicalize() } else { std::path::absolute(root) }.doing(what)?;
+        let watch = Watch::open(&root.join("stat"));
+        Ok(Self { root, watch, spare: Spare::default(), looking: true })
+    }
+
+    /// Keeps what was learned about files outside for later runs. Who only looks keeps it where there is a place for it.
+    pub fn save_watch(&self) -> Result<(), Failure> {
+        match self.looking {
+            false => self.watch.save(),
+            true => {
+                if self.root.join("entries").is_dir() {
+                    let _ = self.watch.save();
+                }
+                Ok(())
+            }
+        }
     }
 
     /// Returns the store's own folder.
@@ -110,9 +138,9 @@ pub fn atomically(path: &Path, bytes: &[u8], durability: Durability) -> Result<(
     let what = || format!("failed to write `{}`", path.display());
     let folder = path.parent().unwrap_or(Path::new("."));
     fs::create_dir_all(folder).doing(what)?;
-    // As readable as the folder's owner allows for new files: a cache may be shared.
-    let readable = fs::Permissions::from_mode(0o666);
-    let mut file = tempfile::Builder::new().permissions(readable).tempfile_in(folder).doing(what)?;
+    // With the rights that any new file has, so that a cache can be shared: a temporary file alone would be its owner's.
+    let rights = fs::Permissions::from_mode(0o666);
+    let mut file = tempfile::Builder::new().permissions(rights).tempfile_in(folder).doing(what)?;
     file.write_all(bytes).doing(what)?;
     if durability == Durability::Now {
         file.as_file().sync_all().doing(what)?;

@@ -182,7 +182,7 @@ mod tests {
         assert_eq!(definition["buildType"], "flow:stage/Sweep/2");
         let [features, table] = [0, 1].map(|i| &definition["resolvedDependencies"][i]);
         assert_eq!(features["annotations"]["producer"], Digest::of(b"key").hex());
-        assert_eq!(table["digest"]["flowFileSetV1"], Digest::of(b"t").hex());
+        assert_eq!((&table["digest"]["blake3"], &table["annotations"]["outside"]), (&json!(Digest::of(b"t")), &json!("file")));
         let details = &statement["predicate"]["runDetails"];
         assert_eq!(details["metadata"]["startedOn"], "2026-11-26T08:00:00.250000Z");
         assert_eq!(details["metadata"]["finishedOn"], "2026-11-26T08:01:01.750000Z");
