@@ -60,7 +60,7 @@ impl Variants {
                 "node": figure.node,
                 "metric": figure.metric,
                 "value": figure.values[variant],
-                "difference_to_first": figure.from_first(variant),
+                "difference_to_first": figure.apart_from_first(variant),
             })
         };
         self.figures.iter().flat_map(|figure| (0..self.labels.len()).map(move |variant| row(figure, variant))).collect()
@@ -74,7 +74,7 @@ impl Variants {
         let number = |value: Option<f64>| value.map_or(String::new(), |value| value.to_string());
         for figure in &self.figures {
             for (variant, label) in self.labels.iter().enumerate() {
-                let (value, apart) = (number(figure.values[variant]), number(figure.from_first(variant)));
+                let (value, apart) = (number(figure.values[variant]), number(figure.apart_from_first(variant)));
                 writer.write_record([label, &figure.node, &figure.metric, &value, &apart]).doing(what)?;
             }
         }
@@ -93,7 +93,7 @@ impl VariantFigure {
     }
 
     /// The difference to the first variant, which differs by nothing from itself.
-    fn from_first(&self, variant: usize) -> Option<f64> {
+    fn apart_from_first(&self, variant: usize) -> Option<f64> {
         Some(self.values[variant]? - self.values[0]?)
     }
 }
