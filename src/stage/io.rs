@@ -138,8 +138,11 @@ impl Io {
         &*self.monitor
     }
 
-    /// Records a headline figure of this node.
+    /// Records a headline figure of this node. One that is not finite is none: no text of an entry or a lock could hold it.
     pub fn metric(&self, name: impl Into<String>, value: f64) {
+        if !value.is_finite() {
+            return;
+        }
         self.metrics.lock().unwrap_or_else(std::sync::PoisonError::into_inner).insert(name.into(), value);
     }
 }
