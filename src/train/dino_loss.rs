@@ -5,6 +5,8 @@
 
 use rayon::prelude::*;
 
+use crate::kernel::clock::{Group, timed};
+
 /// Loss and what goes with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LossReport {
@@ -48,6 +50,7 @@ pub fn loss_and_gradient(
     teacher_temp: f64,
     student_temp: f64,
 ) -> LossReport {
+    let _timer = timed(Group::Loss);
     let Shape { batch, views, outputs } = shape;
     let entropies: Vec<f64> = teacher
         .par_chunks_exact_mut(outputs)

@@ -8,9 +8,11 @@ mod dino; // the state of a training and one step of it
 mod checkpoint; // the state on disk
 mod curve; // how a training went, and a verdict
 mod dino_loop; // epochs of steps
+mod bench; // how fast a step and a forward pass are here
 mod encoder; // the network as supervised training meets it
 pub mod supervised; // the deep-learning baseline and the linear layer
 
+pub use bench::{FeaturesBench, StepBench};
 pub use curve::{Curve, CurveRow, Verdict};
 pub use dino::{Dino, DinoStep, Pair, State, StepNumbers, Views as StepViews};
 pub use dino_loop::{TrainedDino, train_dino};
