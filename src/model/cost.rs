@@ -1,7 +1,7 @@
 //! What a pass through the network costs, counted from its shapes.
 //!
 //! Operations of f32, a multiply-add counted as two: those of matrix products, attention and convolutions. What is left out (norms,
-//! GELU, sums) is below two parts in a hundred.
+//! GELU, sums) is below two parts in a hundred. Memory in f32 numbers: what the buffers of `cpu` hold, part by part.
 
 use super::{HeadSizes, Sizes};
 
@@ -52,6 +52,53 @@ pub fn training_flops(sizes: &Sizes, side: usize) -> f64 {
 pub fn head_flops(head: &HeadSizes) -> f64 {
     let mlp: usize = head.mlp().iter().map(|(a, b)| a * b).sum();
     (2 * (mlp + head.bottleneck * head.outputs)) as f64
+}
+
+/// What a pass keeps of the blocks' activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// All, for a backward pass.
+    All,
+    /// What entered each block: the rest is computed again in the backward pass.
+    Inputs,
+    /// Nothing: no backward pass follows.
+    Nothing,
+}
+
+/// Returns how many numbers a pass over `n` images of `side` × `side` pixels holds at its peak.
+pub fn pass_numbers(sizes: &Sizes, n: usize, side: usize, keeps: Keeps) -> usize {
+    let (tokens, d) = (n * tokens(sizes, side), sizes.dim);
+    // Numbers of one token stream.
+    let t = tokens * d;
+    // Normalised three times, q, k and v, attended, twice inside the convolutions, twice 4 D in the MLP; two small matrices per head.
+    let block = 17 * t + n * 2 * d * (d / sizes.heads + 1);
+    let blocks = match keeps {
+        Keeps::All => sizes.depth * block,
+        Keeps::Inputs => block + (sizes.depth - 1) * t,
+        Keeps::Nothing => block,
+    };
+    let class = sizes.cls_depth * (3 + usize::from(sizes.tokens_norm)) * t;
+    let convs = stem(sizes, side);
+    let out = |conv: &Conv| n * conv.pixels * conv.outputs;
+    // Normalised for every convolution; input of the next and slope for all but the last.
+    let stem = convs.iter().map(out).sum::<usize>() + convs.iter().rev().skip(1).map(|conv| 2 * out(conv)).sum::<usize>();
+    let gathered = |conv: &Conv| (8192 / conv.pixels).clamp(1, n.max(1)) * conv.pixels * 9 * conv.inputs;
+    let patches = convs.iter().map(gathered).max().unwrap_or(0);
+    // The stream, the stream with class tokens, and one to work in.
+    let streams = 3 * t;
+    let backward = match keeps {
+        Keeps::Nothing => 0,
+        // A second buffer, a wide one and two gradients stay. Beside them either class attention holds four more, or the stem the
+        // gradients of two neighbouring convolutions.
+        _ => 7 * t + (4 * t).max(convs.windows(2).map(|pair| out(&pair[0]) + out(&pair[1])).max().unwrap_or(0)),
+    };
+    blocks + class + stem + patches + streams + backward
+}
+
+/// Returns how many numbers the head holds for so many rows of a pass, logits included.
+pub fn head_numbers(head: &HeadSizes, rows: usize) -> usize {
+    let widths: usize = head.mlp().iter().map(|(inputs, outputs)| inputs + outputs).sum();
+    rows * (widths + head.bottleneck + head.outputs) + head.outputs
 }
 
 #[cfg(test)]
