@@ -13,7 +13,7 @@ use super::exit::{Exit, Stop};
 use crate::diagnostic::{Context, Failure};
 use crate::kernel::{level, memory, peak_flops};
 use crate::model::{Sizes, Xcit};
-use crate::train::{FeaturesBench, StepBench};
+use crate::train::{FeaturesBench, StepBench, StepTimes};
 
 #[derive(Subcommand)]
 pub(super) enum BenchCommand {
@@ -56,6 +56,12 @@ pub(super) struct StepArguments {
     /// Prototypes: width of the head's output
     #[arg(long, value_name = "N", default_value = "65536", value_parser = some)]
     pub k: usize,
+    /// Parts in which the images pass the networks, one after the other
+    #[arg(long, value_name = "N", default_value = "1", value_parser = some)]
+    pub accumulate: usize,
+    /// Compute the blocks' activations again in the backward pass
+    #[arg(long)]
+    pub checkpoint_blocks: bool,
 }
 
 #[derive(Args)]
@@ -124,11 +130,23 @@ fn speed(flops: f64, seconds: f64, threads: usize) -> [(&'static str, Value); 4]
 }
 
 fn dino_step(arguments: &StepArguments) -> Result<Value, Stop> {
-    let StepArguments { variant, batch, steps, warmup, threads, global, local, n_local, k } = arguments;
+    let StepArguments { variant, batch, steps, warmup, threads, global, local, n_local, k, accumulate, checkpoint_blocks } = arguments;
     let sides = if *n_local > 0 { vec![*global, *local] } else { vec![*global] };
     let sizes = sizes(variant, &sides)?;
-    let bench = StepBench { sizes, batch: *batch, global_side: *global, local_side: *local, n_local: *n_local, outputs: *k };
-    let (seconds, shares) = on_threads(*threads, || bench.run(*warmup, *steps))?;
+    if accumulate > batch {
+        return Err(Stop::wrong(format!("`--accumulate` must be at most the batch of {batch}, got {accumulate}")));
+    }
+    let bench = StepBench {
+        sizes,
+        batch: *batch,
+        global_side: *global,
+        local_side: *local,
+        n_local: *n_local,
+        outputs: *k,
+        accumulate: *accumulate,
+        checkpoint_blocks: *checkpoint_blocks,
+    };
+    let StepTimes { seconds, shares } = on_threads(*threads, || bench.run(*warmup, *steps))?;
     let best = seconds.iter().copied().fold(f64::INFINITY, f64::min);
     let mut line = json!({
         "job": "dino_step",
@@ -140,6 +158,7 @@ fn dino_step(arguments: &StepArguments) -> Result<Value, Stop> {
         "seconds": seconds,
         "images_per_second": *batch as f64 / best,
         "peak_mib": peak_mib(),
+        "counted_mib": bench.footprint().total() as f64 / f64::from(1 << 20),
         "gflop_per_step": bench.flops() / 1e9,
         "time_shares": shares.into_iter().map(|(name, share)| (name.to_string(), json!(share))).collect::<Map<String, Value>>(),
     });

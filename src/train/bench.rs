@@ -10,6 +10,7 @@ use rayon::prelude::*;
 
 use super::dino::{Dino, StepNumbers, Views};
 use super::encoder::Backbone;
+use super::footprint::{Footprint, Setting};
 use super::optimiser::{Clip, Hyper};
 use super::supervised::Encoder;
 use crate::diagnostic::Failure;
@@ -27,6 +28,17 @@ pub struct StepBench {
     pub local_side: usize,
     pub n_local: usize,
     pub outputs: usize,
+    /// Parts in which the images pass.
+    pub accumulate: usize,
+    pub checkpoint_blocks: bool,
+}
+
+/// What was timed.
+pub struct StepTimes {
+    /// Of each step.
+    pub seconds: Vec<f64>,
+    /// The share of each group of kernels by name, `rest` last.
+    pub shares: Vec<(&'static str, f64)>,
 }
 
 /// Numbers with mean 0 and deviation 1.
@@ -51,23 +63,40 @@ impl StepBench {
         student + teacher + (3.0 * (global + local) + global) * head_flops(&self.head())
     }
 
-    /// Takes `warm_up` steps and then `steps` more; returns the seconds of each of these, and the share of each group of kernels in them
-    /// by name, `rest` last.
+    /// Returns the memory counted for it.
+    pub fn footprint(&self) -> Footprint {
+        let setting = Setting {
+            batch: self.batch,
+            accumulate: self.accumulate,
+            checkpoint_blocks: self.checkpoint_blocks,
+            global_side: self.global_side,
+            local_side: self.local_side,
+            n_local: self.n_local,
+            steps_of_views: 1,
+        };
+        Footprint::of(&self.sizes, &self.head(), &setting)
+    }
+
+    /// Takes `warm_up` steps and times `steps` more.
     ///
     /// # Errors
     /// When the views do not divide into patches, or the loss is not finite.
-    pub fn run(&self, warm_up: usize, steps: usize) -> Result<(Vec<f64>, Vec<(&'static str, f64)>), Failure> {
+    pub fn run(&self, warm_up: usize, steps: usize) -> Result<StepTimes, Failure> {
         let weights = Weights::start(Arc::new(Layout::xcit(&self.sizes)), 0);
-        let mut dino = Dino::start(&self.sizes, &self.head(), weights, 0);
-        let pixels = |side: usize, views: usize| views * self.batch * side * side * 3;
-        let views = Views {
-            batch: self.batch,
-            global: noise("global views", pixels(self.global_side, 2)),
-            global_side: self.global_side,
-            local: noise("local views", pixels(self.local_side, self.n_local)),
-            local_side: self.local_side,
-            n_local: self.n_local,
+        let mut dino = Dino::start(&self.sizes, &self.head(), weights, 0).checkpoint_blocks(self.checkpoint_blocks);
+        let part = |part: usize| {
+            let batch = (part + 1) * self.batch / self.accumulate - part * self.batch / self.accumulate;
+            let pixels = |side: usize, views: usize| views * batch * side * side * 3;
+            Views {
+                batch,
+                global: noise("global views", pixels(self.global_side, 2)),
+                global_side: self.global_side,
+                local: noise("local views", pixels(self.local_side, self.n_local)),
+                local_side: self.local_side,
+                n_local: self.n_local,
+            }
         };
+        let views: Vec<Views> = (0..self.accumulate).map(part).collect();
         let numbers = StepNumbers {
             hyper: Hyper::new(1e-4, 0.01, Clip::Agc(0.32)),
             teacher_momentum: 0.9995,
@@ -88,7 +117,7 @@ impl StepBench {
         let whole = seconds.iter().sum::<f64>().max(f64::MIN_POSITIVE);
         let mut shares: Vec<(&str, f64)> = GROUPS.iter().zip(groups).map(|((_, name), s)| (*name, s / whole)).collect();
         shares.push(("rest", 1.0 - shares.iter().map(|(_, share)| share).sum::<f64>()));
-        Ok((seconds, shares))
+        Ok(StepTimes { seconds, shares })
     }
 }
 

@@ -53,7 +53,7 @@ pub fn trajectory(golden: &Golden, log: &Value, sizes: &Sizes, head: &HeadSizes)
             freeze_last_layer: s < number("freeze_last_layer_steps"),
         };
         let views = StepViews { batch, global, global_side, local, local_side, n_local };
-        dino.step(&views, &numbers).unwrap().loss.loss
+        dino.step(&[views], &numbers).unwrap().loss.loss
     });
     let losses = losses.collect();
     let mut seen = Named::new();
