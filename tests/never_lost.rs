@@ -7,6 +7,7 @@ use std::process::{Child, Command};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
+use flow::random::Stream;
 use house::{FILE, House, Said};
 use serde_json::Value;
 
@@ -109,6 +110,22 @@ fn a_training_killed_again_and_again_ends_with_the_same_bytes() {
     let house = house(TRAINING);
     for _ in 0..3 {
         let mut child = stopped_when(&house, || has_checkpoint(&house) && steps(&house) > 0);
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    assert_eq!(goes_on(&house).outputs("dino"), undisturbed());
+}
+
+#[test]
+fn a_training_killed_at_twenty_random_steps_ends_with_the_same_bytes() {
+    let house = house(TRAINING);
+    // 42 pictures in batches of 14.
+    let all = 80 * 3;
+    let mut draws = Stream::new(3, "kills").draws();
+    let mut moments: Vec<u64> = (0..20).map(|_| 1 + draws.below(all * 9 / 10) as u64).collect();
+    moments.sort_unstable();
+    for moment in moments {
+        let mut child = stopped_when(&house, || steps(&house) >= moment);
         child.kill().unwrap();
         child.wait().unwrap();
     }

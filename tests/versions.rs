@@ -26,7 +26,7 @@ use serde_json::Value;
 const EXACT: [&str; 5] = ["Command", "Import", "Ingest", "Report", "Split"];
 
 /// Every node kind, and the file that holds its version.
-const KINDS: [(&str, &str); 11] = [
+const KINDS: [(&str, &str); 12] = [
     ("Command", "command"),
     ("Dino", "dino"),
     ("Features", "features"),
@@ -38,6 +38,7 @@ const KINDS: [(&str, &str); 11] = [
     ("Supervised", "supervised"),
     ("Sweep", "sweep"),
     ("Transform", "transform"),
+    ("Watch", "watch"),
 ];
 
 /// The version of a kind, and the digests of its outputs by machine.

@@ -16,6 +16,7 @@ mod lbfgs; // minimising a smooth function
 mod logistic; // multinomial logistic regression
 mod logistic_linfa; // the same by linfa, for comparison
 mod knn; // k nearest neighbours
+mod left_out; // each row judged by its nearest neighbours among the others
 mod fitted; // any of the three, fitted for use
 mod pca; // rotation to principal axes
 mod yeo_johnson; // power transform by maximum likelihood
@@ -29,6 +30,7 @@ pub use features::Features;
 pub use fitted::FittedClassifier;
 pub use guard::Checked;
 pub use knn::FittedKnn;
+pub use left_out::judged_by_others;
 pub use logistic::FittedLogistic;
 pub use metrics::Confusion;
 pub use params::{

@@ -47,6 +47,9 @@ enum Command {
     Runs(RunsArguments),
     /// Say what differs between two runs: nodes, parameters, inputs, figures
     Diff(DiffArguments),
+    /// Measure this machine: one line of JSON
+    #[command(subcommand)]
+    Bench(super::bench::BenchCommand),
 }
 
 /// Which pipeline, and what to change in it.
@@ -329,6 +332,7 @@ pub fn main() -> ExitCode {
         Command::Cache(command) => super::cache::cache(&command),
         Command::Runs(arguments) => super::runs::runs(&arguments),
         Command::Diff(arguments) => super::diff::diff(&arguments),
+        Command::Bench(command) => super::bench::bench(&command),
     };
     let exit = result.unwrap_or_else(|Stop { exit, words }| {
         super::console::complain(&words);

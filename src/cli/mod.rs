@@ -1,6 +1,7 @@
 //! The doors: one file per command. The only room that prints or reads the environment.
 
 mod arguments;
+mod bench;
 mod cache;
 mod check;
 mod console;

@@ -5,6 +5,7 @@
 
 use rayon::prelude::*;
 
+use super::clock::{Group, timed};
 use super::layer_norm::affine_sums;
 use super::level::vectorised;
 use super::pieces::{column_sums, each_row_block};
@@ -48,6 +49,7 @@ pub fn batch_norm_train(saved: &mut BatchNorm, running_mean: &mut [f32], running
     let rows = saved.normalised.len() / columns;
     let mut mean = vec![0.0; columns];
     add_column_sums(&saved.normalised, &mut mean);
+    let _timer = timed(Group::Norms);
     mean.iter_mut().for_each(|m| *m /= rows as f32);
     let mut var = vec![0.0; columns];
     column_sums(rows, columns, &mut var, |range, partial| {
@@ -67,6 +69,7 @@ pub fn batch_norm_train(saved: &mut BatchNorm, running_mean: &mut [f32], running
 
 /// Normalises rows in place by the running statistics.
 pub fn batch_norm_eval(x: &mut [f32], running_mean: &[f32], running_var: &[f32]) {
+    let _timer = timed(Group::Norms);
     let rstd: Vec<f32> = running_var.iter().map(|v| 1.0 / (v + EPS).sqrt()).collect();
     each_row_block(x, running_mean.len(), |_, block| normalise(block, running_mean, &rstd));
 }
@@ -85,6 +88,7 @@ vectorised! {
 impl BatchNorm {
     /// Turns the gradient of the output into that of the input, in place; returns those of weight and bias.
     pub fn backward(&self, d: &mut [f32], weight: &[f32]) -> (Vec<f32>, Vec<f32>) {
+        let _timer = timed(Group::Norms);
         let columns = weight.len();
         let rows = d.len() / columns;
         let mut sums = vec![0.0; 2 * columns];

@@ -4,6 +4,7 @@
 
 use rayon::prelude::*;
 
+use super::clock::{Group, timed};
 use super::matmul::{Matrix, matmul};
 
 /// The sizes of one convolution.
@@ -51,6 +52,7 @@ fn to_patch_order(conv: Conv, weight: &[f32]) -> Vec<f32> {
 
 /// Gathers the patches of some images: one row of 9 · inputs for each output pixel.
 fn gather(conv: Conv, input: &[f32], images: std::ops::Range<usize>, patches: &mut Vec<f32>) {
+    let _timer = timed(Group::Patches);
     let (rows, columns) = conv.out();
     let c = conv.inputs;
     patches.resize(images.len() * conv.pixels_out() * 9 * c, 0.0);
@@ -125,6 +127,7 @@ pub fn conv_backward(
 
 /// Adds gathered patches back to where they came from, image by image.
 fn scatter(conv: Conv, patches: &[f32], d_input: &mut [f32]) {
+    let _timer = timed(Group::Patches);
     let (rows, columns) = conv.out();
     let c = conv.inputs;
     let size = conv.height * conv.width * c;

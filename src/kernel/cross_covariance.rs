@@ -5,6 +5,7 @@
 
 use rayon::prelude::*;
 
+use super::clock::{Group, timed};
 use super::matmul::{Matrix, Shared, matmul_one};
 use super::pointwise::exp;
 
@@ -73,6 +74,7 @@ impl Shape {
 
 /// out (B·N × D) from qkv (B·N × 3D); `temperature` holds τ of each head.
 pub fn forward(shape: Shape, qkv: &[f32], temperature: &[f32], saved: &mut Saved, out: &mut Vec<f32>) {
+    let _timer = timed(Group::Attention);
     let d = shape.head_dim();
     out.resize(shape.batch * shape.tokens * shape.dim, 0.0);
     saved.heads.resize(shape.batch * shape.heads, Head::default());
@@ -113,6 +115,7 @@ pub fn backward(
     d_qkv: &mut Vec<f32>,
     d_temperature: &mut [f32],
 ) {
+    let _timer = timed(Group::Attention);
     let d = shape.head_dim();
     d_qkv.resize(qkv.len(), 0.0);
     let target = Shared::new(d_qkv);

@@ -5,6 +5,7 @@
 
 use rayon::prelude::*;
 
+use super::clock::{Group, timed};
 use super::level::vectorised;
 use super::pieces::column_sums;
 
@@ -85,6 +86,7 @@ impl Maps {
 
 /// Convolves; `taps` is 9 × C. With `add` the result is added to `out`; `reverse` takes the taps from the last (the input's gradient).
 pub fn depthwise(maps: Maps, input: &[f32], taps: &[f32], bias: &[f32], reverse: bool, add: bool, out: &mut [f32]) {
+    let _timer = timed(Group::Depthwise);
     let c = maps.channels;
     let reversed: Vec<f32> =
         if reverse { (0..9).rev().flat_map(|t| taps[t * c..(t + 1) * c].iter().copied()).collect() } else { Vec::new() };
@@ -97,6 +99,7 @@ pub fn depthwise(maps: Maps, input: &[f32], taps: &[f32], bias: &[f32], reverse:
 
 /// Returns the gradients of taps and bias (10 × C, bias last).
 pub fn depthwise_weights(maps: Maps, input: &[f32], d: &[f32]) -> Vec<f32> {
+    let _timer = timed(Group::Depthwise);
     let c = maps.channels;
     let zeros = vec![0.0; maps.row_length()];
     let mut sums = vec![0.0; 10 * c];

@@ -4,6 +4,7 @@
 
 use rayon::prelude::*;
 
+use super::clock::{Group, timed};
 use super::level::vectorised;
 use super::pieces::column_sums;
 
@@ -48,6 +49,7 @@ fn sum(x: &[f32]) -> f32 {
 
 /// Normalises every row of `x` into `saved`.
 pub fn layer_norm(x: &[f32], columns: usize, saved: &mut LayerNorm) {
+    let _timer = timed(Group::Norms);
     let rows = x.len() / columns;
     saved.normalised.resize(x.len(), 0.0);
     saved.rstd.resize(rows, 0.0);
@@ -68,6 +70,7 @@ vectorised! {
 
 /// out = normalised · weight + bias, channel by channel.
 pub fn affine(normalised: &[f32], weight: &[f32], bias: &[f32], out: &mut Vec<f32>) {
+    let _timer = timed(Group::Norms);
     out.resize(normalised.len(), 0.0);
     let block = (16_384 / weight.len()).max(1) * weight.len();
     normalised.par_chunks(block).zip(out.par_chunks_mut(block)).for_each(|(x, y)| affine_rows(x, weight, bias, y));
@@ -116,6 +119,7 @@ vectorised! {
 
 /// Adds the gradient of the input to `dx`, and returns those of weight and bias.
 pub fn layer_norm_backward(d: &[f32], saved: &LayerNorm, weight: &[f32], dx: &mut [f32]) -> (Vec<f32>, Vec<f32>) {
+    let _timer = timed(Group::Norms);
     let columns = weight.len();
     let block = (16_384 / columns).max(1);
     let size = block * columns;

@@ -5,6 +5,8 @@
 use gemm::Parallelism;
 use rayon::prelude::*;
 
+use super::clock::{Group, timed};
+
 /// A matrix inside a slice: element (i, j) lies at `i * row_stride + j * column_stride`.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
@@ -57,6 +59,7 @@ impl Target {
 
 /// out (m × n, row stride `stride`) = a · b, or out += a · b. Blocks of the longer side run side by side.
 pub fn matmul(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], stride: usize, add: bool) {
+    let _timer = timed(Group::Products);
     let (m, n) = check(a, b, out, stride);
     let target = Target(out.as_mut_ptr());
     // Blocks of about 96 rows or columns, at most 16 of them: packing the other side again stays cheap. Small sides, such as the weight

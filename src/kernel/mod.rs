@@ -6,6 +6,9 @@
 mod level; // which instructions this machine has
 mod pieces; // cutting work
 mod workers; // where it is done
+pub mod clock; // where the time goes
+mod peak; // what the cores can do at most
+pub mod memory; // what the process uses, and may still get
 mod matmul; // matrix products
 mod pointwise; // exp, GELU, bias, scale
 mod layer_norm;
@@ -21,6 +24,7 @@ pub use depthwise::{Maps, depthwise, depthwise_weights};
 pub use layer_norm::{LayerNorm, affine, layer_norm, layer_norm_backward};
 pub use level::level;
 pub use matmul::{Matrix, Shared, matmul, matmul_one};
+pub use peak::peak_flops;
 pub use pieces::{PIECES, column_sums, each_row_block, pieces};
 pub use pointwise::{add_column_sums, add_rows, exp, fill_rows, gelu, gelu_backward, multiply};
 pub use workers::on_workers;

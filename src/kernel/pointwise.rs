@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+use super::clock::{Group, timed};
 use super::level::vectorised;
 use super::pieces::each_row_block;
 
@@ -50,6 +51,7 @@ vectorised! {
 
 /// values = GELU(values + bias), row by row; `slopes` gets the derivative, which backward needs in place of the input.
 pub fn gelu(values: &mut [f32], slopes: &mut [f32], bias: &[f32]) {
+    let _timer = timed(Group::Gelu);
     let columns = bias.len();
     let rows = (16_384 / columns).max(1);
     values.par_chunks_mut(rows * columns).zip(slopes.par_chunks_mut(rows * columns)).for_each(|(v, s)| gelu_rows(v, s, bias));
@@ -63,6 +65,7 @@ vectorised! {
 
 /// values *= by, element by element.
 pub fn multiply(values: &mut [f32], by: &[f32]) {
+    let _timer = timed(Group::Pointwise);
     values.par_chunks_mut(16_384).zip(by.par_chunks(16_384)).for_each(|(v, b)| multiply_block(v, b));
 }
 
@@ -82,6 +85,7 @@ vectorised! {
 
 /// sums += the sum of all rows.
 pub fn add_column_sums(values: &[f32], sums: &mut [f32]) {
+    let _timer = timed(Group::Pointwise);
     let columns = sums.len();
     super::column_sums(values.len() / columns, columns, sums, |range, partial| {
         sum_rows(&values[range.start * columns..range.end * columns], partial);
@@ -90,6 +94,7 @@ pub fn add_column_sums(values: &[f32], sums: &mut [f32]) {
 
 /// Every row becomes `row`.
 pub fn fill_rows(values: &mut [f32], row: &[f32]) {
+    let _timer = timed(Group::Pointwise);
     each_row_block(values, row.len(), |_, block| block.chunks_exact_mut(row.len()).for_each(|r| r.copy_from_slice(row)));
 }
 
@@ -103,6 +108,7 @@ vectorised! {
 
 /// Every row has `row` added.
 pub fn add_rows(values: &mut [f32], row: &[f32]) {
+    let _timer = timed(Group::Pointwise);
     each_row_block(values, row.len(), |_, block| add_row_block(block, row));
 }
 

@@ -4,6 +4,7 @@ mod config;
 mod layout;
 mod position; // the code of a token's place
 mod head; // sizes and tensors of the projection head
+mod cost; // operations and memory of a pass
 mod cpu; // the network and the head on the CPU kernels
 mod candle_ops; // layers in candle operations, with gradients
 mod candle_tensors; // weights on a device
@@ -17,6 +18,7 @@ pub use candle_head::{CandleHead, dino_loss, next_centre};
 pub use candle_tensors::Tensors;
 pub use candle_xcit::{CandleXcit, Output};
 pub use config::{Sizes, Xcit};
+pub use cost::{Keeps, forward_flops, head_flops, head_numbers, pass_numbers, training_flops};
 pub use cpu::{Batch, Head, HeadTape, Network, Tape};
 pub use file::{About, ModelFile, Preprocessing};
 pub use head::HeadSizes;

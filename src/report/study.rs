@@ -145,13 +145,20 @@ pub struct DinoPoint {
     pub loss: f64,
     /// Mean entropy of the teacher's outputs, in nats; ln K when it tells nothing apart.
     pub teacher_entropy: f64,
+    /// What the student still has to learn of the teacher, in nats: loss less entropy.
+    pub kl: f64,
+    pub centre_norm: f64,
     /// Mean deviation of the normalised features over images; 0 when all images look alike.
     pub feature_std: f64,
+    /// Number of directions in which the features of a batch vary.
+    pub effective_rank: f64,
     pub learning_rate: f64,
+    pub teacher_momentum: f64,
 }
 
 impl TrainingCurve {
-    /// Lays out a DINO training with `k` output dimensions: loss, teacher entropy against ln K, feature deviation, learning rate; and judges it.
+    /// Lays out a DINO training with `k` output dimensions: loss against its floor and ln K, entropy and KL, what features and centre do,
+    /// schedules; and judges it.
     ///
     /// A run collapsed to the uniform output has entropy ln K; one collapsed to a single code has a loss near 0; in both all
     /// images have one feature.
@@ -165,10 +172,13 @@ impl TrainingCurve {
             name: name.to_string(),
             x: "epoch".to_string(),
             panels: vec![
-                panel("Loss", vec![line("loss", |p| p.loss)], vec![ln_k.clone()]),
-                panel("Teacher entropy (nats)", vec![line("entropy", |p| p.teacher_entropy)], vec![ln_k]),
+                panel("Loss (nats)", vec![line("loss", |p| p.loss), line("floor", |p| p.teacher_entropy)], vec![ln_k.clone()]),
+                panel("Teacher (nats)", vec![line("entropy", |p| p.teacher_entropy), line("KL", |p| p.kl)], vec![ln_k]),
                 panel("Deviation of features over images", vec![line("deviation", |p| p.feature_std)], Vec::new()),
+                panel("Effective rank of features", vec![line("rank", |p| p.effective_rank)], Vec::new()),
+                panel("Length of the centre", vec![line("length", |p| p.centre_norm)], Vec::new()),
                 panel("Learning rate", vec![line("rate", |p| p.learning_rate)], Vec::new()),
+                panel("Momentum of the teacher", vec![line("momentum", |p| p.teacher_momentum)], Vec::new()),
             ],
             verdict: points.last().zip(points.first()).map(|(last, first)| judge(first, last, uniform)),
         }

@@ -26,6 +26,7 @@ pub fn sample() -> Study {
             teacher_entropy: 6.0 - f64::from(i) * 0.05,
             feature_std: 0.01 + f64::from(i) * 0.001,
             learning_rate: 1e-3,
+            ..DinoPoint::default()
         })
         .collect();
     Study {
@@ -98,8 +99,9 @@ fn the_first_sentences_say_what_was_reached_and_against_what() {
 fn a_reader_is_warned_of_tiny_classes_collapse_and_a_floor_that_is_not_beaten() {
     let mut study = sample();
     study.sweeps[1].cells[5].mean = 0.739;
-    let flat: Vec<DinoPoint> =
-        (0..3).map(|i| DinoPoint { epoch: i.into(), loss: 8.31, teacher_entropy: 8.317, feature_std: 0.01, learning_rate: 0.0 }).collect();
+    let flat: Vec<DinoPoint> = (0..3)
+        .map(|i| DinoPoint { epoch: i.into(), loss: 8.31, teacher_entropy: 8.317, feature_std: 0.01, ..DinoPoint::default() })
+        .collect();
     study.curves = vec![TrainingCurve::dino("dino", &flat, 4096)];
     assert_eq!(
         findings::warnings(&study),
@@ -162,9 +164,12 @@ fn the_same_study_gives_the_same_bytes_and_figures_stand_alone() {
             "figures/label-efficiency-svm.svg",
             "figures/label-efficiency.svg",
             "figures/training-1-deviation-of-features-over-images.svg",
+            "figures/training-1-effective-rank-of-features.svg",
             "figures/training-1-learning-rate.svg",
-            "figures/training-1-loss.svg",
-            "figures/training-1-teacher-entropy-nats.svg",
+            "figures/training-1-length-of-the-centre.svg",
+            "figures/training-1-loss-nats.svg",
+            "figures/training-1-momentum-of-the-teacher.svg",
+            "figures/training-1-teacher-nats.svg",
             "headline.txt",
             "report.html",
             "results.json",

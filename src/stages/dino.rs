@@ -1,17 +1,20 @@
 //! `Dino`: images -> a network trained without labels. There is no port through which labels could come.
+//!
+//! A watcher sees what the teacher makes of some images on the way (`watch`), and knows their labels by itself: see `Watch`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::backbone::{Backbone, PICTURE_MEMORY, model_bytes, on_cpu};
+use super::backbone::{Backbone, PICTURE_MEMORY, model_bytes, on_cpu, preprocessing};
 use super::io::{self, Shelf};
-use super::kinds::{CURVE, HEAD, IMAGES, LOG, MODEL, SHEET};
-use crate::data::{self, Augment, MultiCrop, Recipe, contact_sheet};
+use super::kinds::{CURVE, HEAD, IMAGES, LOG, MODEL, SHEET, SNAPSHOTS};
+use super::watch::snapshots_bytes;
+use crate::data::{self, Augment, MultiCrop, PlainViews, Recipe, contact_sheet};
 use crate::diagnostic::{Context, Failure};
 use crate::params::Ref;
 use crate::report::{DinoPoint, TrainingCurve, Verdict};
 use crate::stage::{Complaint, Device, Input, Io, Needs, Output, Stage};
-use crate::train::{self, Clip, Curve, DinoRecipe, State, train_dino};
+use crate::train::{self, Clip, Curve, DinoRecipe, State, Watch, train_dino};
 
 /// Training numbers and augmentations that go together.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -59,6 +62,19 @@ crate::params! {
         pub hidden: Option<usize> = None,
         pub bottleneck: Option<usize> = None,
         pub head_layers: Option<usize> = None,
+        /// Steps between rows of the training curve; by default about 200 rows in all.
+        pub curve_every: Option<usize> = None,
+        /// Parts in which a step's images pass the networks, one after the other, so that a large batch fits into little memory: one step,
+        /// one move of the centre and one of the teacher for all of them together. Batch norm sees each part alone.
+        pub accumulate: usize = 1,
+        /// Compute the blocks' activations again in the backward pass instead of keeping them: less memory, more time, the same bits.
+        pub checkpoint_blocks: bool = false,
+        /// End as a failure, with a checkpoint kept, once the training has collapsed or diverges.
+        pub stop_on_collapse: bool = false,
+        /// Images of which the teacher's representations are kept on the way, for a `Watch`.
+        pub watch: Ref = Ref::default(),
+        /// Steps between two such looks; by default a twentieth of the training.
+        pub watch_every: Option<usize> = None,
     }
 }
 
@@ -88,7 +104,10 @@ impl Dino {
             hidden: self.hidden,
             bottleneck: self.bottleneck,
             head_layers: self.head_layers,
-            curve_every: None,
+            curve_every: self.curve_every,
+            accumulate: self.accumulate,
+            checkpoint_blocks: self.checkpoint_blocks,
+            stop_on_collapse: self.stop_on_collapse,
         }
     }
 
@@ -126,11 +145,13 @@ impl Stage for Dino {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn params(&self) -> Value {
-        serde_json::to_value(self).unwrap_or(Value::Null)
+        // What is traded for memory and when a failure ends do not touch a result's bytes.
+        let decisive = Self { checkpoint_blocks: false, stop_on_collapse: false, ..self.clone() };
+        serde_json::to_value(decisive).unwrap_or(Value::Null)
     }
 
     fn check(&self) -> Vec<Complaint> {
@@ -138,22 +159,28 @@ impl Stage for Dino {
         complaints.extend(io::complaints("backbone", self.backbone.check()));
         complaints.extend(io::complaints("augment", self.augment.check()));
         complaints.extend(patches_fit(&self.backbone, &self.views()));
+        if self.watch_every == Some(0) {
+            complaints.push(Complaint { field: "watch_every".into(), message: "must be at least 1, got 0".into() });
+        }
         complaints
     }
 
     fn inputs(&self) -> Vec<Input> {
-        vec![Input::required("images", &self.images, IMAGES), Input::optional("start", &self.start, MODEL)]
+        let start = Input::optional("start", &self.start, MODEL);
+        vec![Input::required("images", &self.images, IMAGES), start, Input::optional("watch", &self.watch, IMAGES)]
     }
 
     fn outputs(&self) -> Vec<Output> {
-        vec![
+        let mut outputs = vec![
             Output::file("teacher", MODEL),
             Output::file("student", MODEL),
             Output::file("head", HEAD),
             Output::file("curve", CURVE),
             Output::file("log", LOG),
             Output::file("sheet", SHEET),
-        ]
+        ];
+        outputs.extend((!self.watch.is_empty()).then(|| Output::file("snapshots", SNAPSHOTS)));
+        outputs
     }
 
     fn seeded(&self) -> bool {
@@ -176,9 +203,21 @@ impl Stage for Dino {
         let shelf = Shelf(io.library());
         io::write_bytes(io, "sheet", &contact_sheet(&images, &shelf, &recipe, io.seed(), 6)?)?;
         let views = MultiCrop::new(&images, &shelf, recipe.clone(), io.seed(), PICTURE_MEMORY, io.monitor())?;
-        let trained = train_dino(&sizes, &self.training(), weights, &views, views.n_views(), io.seed(), io.state()?, io.monitor())?;
+        let watched = io.optional("watch").map(|_| io::images(io, "watch")).transpose()?;
+        let look = preprocessing(&recipe);
+        let pictures = watched
+            .as_ref()
+            .map(|images| PlainViews::new(images, &shelf, look.side, look.filter, look.normalisation, PICTURE_MEMORY, io.monitor()));
+        let pictures = pictures.transpose()?;
+        let watch = pictures.as_ref().map(|pictures| Watch { pictures, every: self.watch_every });
+        let (seed, n_views) = (io.seed(), views.n_views());
+        let trained = train_dino(&sizes, &self.training(), weights, &views, n_views, watch, seed, io.state()?, io.monitor())?;
 
-        io.monitor().note(trained.curve.verdict.words());
+        io.monitor().note(&trained.curve.verdict.words());
+        if let Some(images) = &watched {
+            let per_epoch = trained.curve.steps_per_epoch;
+            io::write_bytes(io, "snapshots", &snapshots_bytes(images, &trained.snapshots, sizes.dim, per_epoch)?)?;
+        }
         if let Some(last) = trained.curve.rows.last() {
             io.metric("loss", last.loss);
             io.metric("feature_std", last.feature_std);
@@ -215,12 +254,16 @@ fn shown(curve: &Curve) -> TrainingCurve {
         epoch: row.epoch,
         loss: row.loss,
         teacher_entropy: row.teacher_entropy,
+        kl: row.kl,
+        centre_norm: row.centre_norm,
         feature_std: row.feature_std,
+        effective_rank: row.effective_rank,
         learning_rate: row.learning_rate,
+        teacher_momentum: row.teacher_momentum,
     };
     let points: Vec<DinoPoint> = curve.rows.iter().map(point).collect();
     let mut shown = TrainingCurve::dino("DINO", &points, curve.ln_k.exp().round() as usize);
-    let words = curve.verdict.words().to_string();
+    let words = curve.verdict.words();
     shown.verdict = Some(match curve.verdict {
         train::Verdict::Learning => Verdict::Good(words),
         train::Verdict::TooEarly => Verdict::Doubtful(words),

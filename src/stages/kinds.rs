@@ -22,6 +22,8 @@ pub const HEAD: Kind = Kind("projection head");
 pub const LOG: Kind = Kind("training log");
 /// How a training went.
 pub const CURVE: Kind = Kind("training curve");
+/// What a network in training made of some images every so many steps.
+pub const SNAPSHOTS: Kind = Kind("snapshots");
 /// A row of numbers for each image, and the floors beside it.
 pub const FEATURES: Kind = Kind("features");
 /// A fitted transform.

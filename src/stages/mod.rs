@@ -10,6 +10,7 @@ mod import;
 mod ingest;
 mod split;
 mod dino;
+mod watch; // the snapshots of a training against labels
 mod supervised; // Supervised and LinearProbe
 mod features;
 mod transform;

@@ -14,6 +14,7 @@ use super::split::Split;
 use super::supervised::{LinearProbe, Supervised};
 use super::sweep::Sweep;
 use super::transform::Transform;
+use super::watch::Watch;
 use crate::stage::Stage;
 
 /// A node as written in a pipeline.
@@ -23,6 +24,7 @@ pub enum Step {
     Ingest(Ingest),
     Split(Split),
     Dino(Dino),
+    Watch(Watch),
     Supervised(Supervised),
     LinearProbe(LinearProbe),
     Features(Features),
@@ -40,6 +42,7 @@ impl Step {
             Self::Ingest(stage) => Arc::new(stage),
             Self::Split(stage) => Arc::new(stage),
             Self::Dino(stage) => Arc::new(stage),
+            Self::Watch(stage) => Arc::new(stage),
             Self::Supervised(stage) => Arc::new(stage),
             Self::LinearProbe(stage) => Arc::new(stage),
             Self::Features(stage) => Arc::new(stage),

@@ -10,7 +10,7 @@ pub struct CurveRow {
     pub step: u64,
     pub epoch: f64,
     pub loss: f64,
-    /// Mean entropy of the teacher's distributions, in nats.
+    /// Mean entropy of the teacher's distributions, in nats: the floor of the loss.
     pub teacher_entropy: f64,
     /// Loss less the teacher's entropy: what the student still has to learn.
     pub kl: f64,
@@ -19,6 +19,8 @@ pub struct CurveRow {
     pub centre_norm: f64,
     /// Near 1 when representations fill the sphere, 0 when all are the same.
     pub feature_std: f64,
+    /// In how many directions the student's representations of the step's global views vary.
+    pub effective_rank: f64,
     pub learning_rate: f64,
     pub weight_decay: f64,
     pub teacher_momentum: f64,
@@ -46,6 +48,7 @@ pub struct Curve {
     /// ln of the number of prototypes: the loss of a network that knows nothing.
     pub ln_k: f64,
     pub steps: u64,
+    pub steps_per_epoch: u64,
     pub rows: Vec<CurveRow>,
     pub verdict: Verdict,
 }
@@ -67,16 +70,38 @@ impl Verdict {
         }
     }
 
+    /// Whether the training comes to nothing.
+    pub fn is_bad(self) -> bool {
+        matches!(self, Self::UniformCollapse | Self::OneCodeCollapse | Self::Diverging)
+    }
+
     /// Returns the verdict and, where it is bad, the remedy.
-    pub fn words(self) -> &'static str {
+    pub fn words(self) -> String {
+        match self.remedy() {
+            "" => self.name().to_string(),
+            // Where nothing needs to be explained the remedy follows at once.
+            remedy => format!("{}{}{remedy}", self.name(), if self == Self::Diverging { ": " } else { "; " }),
+        }
+    }
+
+    /// Returns the verdict alone.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Learning => "learning",
-            Self::UniformCollapse => "uniform collapse: the teacher prefers no prototype; lower `teacher_temp`, or train for longer",
-            Self::OneCodeCollapse => {
-                "one-code collapse: all images look the same to the teacher; raise `teacher_temp`, lower `lr`, or raise `momentum`"
-            }
-            Self::Diverging => "diverging: lower `lr` or raise `warm_up_epochs`",
+            Self::UniformCollapse => "uniform collapse: the teacher prefers no prototype",
+            Self::OneCodeCollapse => "one-code collapse: all images look the same to the teacher",
+            Self::Diverging => "diverging",
             Self::TooEarly => "too few steps to tell",
+        }
+    }
+
+    /// Returns what may help; nothing where nothing is wrong.
+    pub fn remedy(self) -> &'static str {
+        match self {
+            Self::UniformCollapse => "lower `teacher_temp`, or train for longer",
+            Self::OneCodeCollapse => "raise `teacher_temp`, lower `lr`, or raise `momentum`",
+            Self::Diverging => "lower `lr` or raise `warm_up_epochs`",
+            Self::Learning | Self::TooEarly => "",
         }
     }
 }
@@ -95,6 +120,7 @@ mod tests {
             teacher_spread: spread,
             centre_norm: 0.0,
             feature_std: std,
+            effective_rank: 0.0,
             learning_rate: 0.0,
             weight_decay: 0.0,
             teacher_momentum: 0.0,
@@ -112,5 +138,8 @@ mod tests {
         assert_eq!(verdict(rows(0.01, 0.01, 0.01, 0.7)), Verdict::OneCodeCollapse);
         assert_eq!(verdict(rows(f64::NAN, 1.0, 6.0, 0.7)), Verdict::Diverging);
         assert_eq!(verdict(rows(4.0, 2.0, 6.0, 0.7)[..2].to_vec()), Verdict::TooEarly);
+        assert_eq!(Verdict::Diverging.words(), "diverging: lower `lr` or raise `warm_up_epochs`");
+        assert!(Verdict::UniformCollapse.words().ends_with("prefers no prototype; lower `teacher_temp`, or train for longer"));
+        assert_eq!((Verdict::Learning.words().as_str(), Verdict::Learning.is_bad()), ("learning", false));
     }
 }

@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::dino_loss::{LossReport, Shape, loss_and_gradient, move_centre};
+use super::dino_loss::{LossReport, LossSums, Shape, loss_and_gradient, move_centre};
 use super::optimiser::{Adam, Hyper, average};
+use super::representation::{effective_rank, spread};
 use crate::diagnostic::Failure;
-use crate::kernel::on_workers;
+use crate::kernel::{add_column_sums, on_workers};
 use crate::model::{Batch, Head, HeadSizes, HeadTape, Layout, Network, Sizes, Tape, Weights};
 
 /// A backbone's and a head's weights.
@@ -27,7 +28,7 @@ pub struct State {
     pub adam_head: Adam,
 }
 
-/// The views of one step, pixel-major: two global views of every image, then the local ones, view by view.
+/// The views of some images, pixel-major: two global views of every image, then the local ones, view by view.
 #[derive(Clone, Debug, Default)]
 pub struct Views {
     pub batch: usize,
@@ -72,6 +73,8 @@ pub struct Dino {
     head_grads: Vec<f32>,
     student_logits: Vec<f32>,
     teacher_logits: Vec<f32>,
+    /// The student's representations of all global views of the last step.
+    seen: Vec<f32>,
 }
 
 impl Dino {
@@ -106,77 +109,103 @@ impl Dino {
             teacher_head_tape: HeadTape::default(),
             student_logits: Vec::new(),
             teacher_logits: Vec::new(),
+            seen: Vec::new(),
         }
     }
 
-    /// Takes one step.
+    /// Makes backward passes compute the blocks' activations again instead of keeping them: the same bits, with less memory and more time.
+    pub fn checkpoint_blocks(mut self, yes: bool) -> Self {
+        self.network = self.network.checkpoint_blocks(yes);
+        self
+    }
+
+    /// Returns in how many directions the student's representations of the last step's global views vary.
+    pub fn effective_rank(&self) -> f64 {
+        effective_rank(&self.seen, self.network.sizes().dim)
+    }
+
+    /// Returns the network, which holds no weights.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Takes one step on the images of all parts together.
+    ///
+    /// The parts pass the networks one after the other, so that memory is that of the largest. Their gradients are added, their teacher's
+    /// outputs make one move of the centre, and there is one step of the optimiser and of the teacher: the same as for one part, except
+    /// that batch norms use the statistics of each part (and move the running ones once for each).
     ///
     /// # Errors
     /// When the views do not fit the network, or the loss is not finite: the state is then as before the step but for batch statistics.
-    pub fn step(&mut self, views: &Views, numbers: &StepNumbers) -> Result<DinoStep, Failure> {
-        on_workers(|| self.step_on_worker(views, numbers))
+    pub fn step(&mut self, parts: &[Views], numbers: &StepNumbers) -> Result<DinoStep, Failure> {
+        on_workers(|| self.step_on_worker(parts, numbers))
     }
 
-    fn step_on_worker(&mut self, views: &Views, numbers: &StepNumbers) -> Result<DinoStep, Failure> {
+    fn step_on_worker(&mut self, parts: &[Views], numbers: &StepNumbers) -> Result<DinoStep, Failure> {
+        let whole: usize = parts.iter().map(|views| views.batch).sum();
+        let outputs = self.head.outputs();
+        let (mut sums, mut logit_sums) = (LossSums::new(outputs), vec![0.0; outputs]);
+        self.head_grads.fill(0.0);
+        self.backbone_grads.fill(0.0);
+        self.seen.clear();
+        for views in parts {
+            self.part(views, whole, numbers, &mut sums, &mut logit_sums)?;
+        }
         let State { step, student, teacher, centre, adam_backbone, adam_head } = &mut self.state;
+        let frozen = numbers.freeze_last_layer;
+        adam_backbone.step(&mut student.backbone.params, &mut self.backbone_grads, &numbers.hyper, |_| true);
+        adam_head.step(&mut student.head.params, &mut self.head_grads, &numbers.hyper, |entry| {
+            // The gain of the last layer never moves; its directions not while they are frozen.
+            !(entry.name.ends_with("weight_g") || (frozen && entry.name.starts_with("last_layer")))
+        });
+        move_centre(centre, &logit_sums, 2 * whole, numbers.centre_momentum);
+        average(&mut teacher.backbone.params, &student.backbone.params, numbers.teacher_momentum);
+        average(&mut teacher.head.params, &student.head.params, numbers.teacher_momentum);
+        *step += 1;
+        let centre_norm = centre.iter().map(|c| f64::from(*c).powi(2)).sum::<f64>().sqrt();
+        Ok(DinoStep { loss: sums.report(), centre_norm, feature_std: spread(&self.seen, self.network.sizes().dim) })
+    }
+
+    /// Passes one part of a step through both networks and back, adding to the gradients and sums.
+    fn part(
+        &mut self,
+        views: &Views,
+        whole: usize,
+        numbers: &StepNumbers,
+        sums: &mut LossSums,
+        logit_sums: &mut [f32],
+    ) -> Result<(), Failure> {
+        let State { step, student, teacher, centre, .. } = &mut self.state;
         let global = Batch { pixels: &views.global, n: 2 * views.batch, height: views.global_side, width: views.global_side };
         let local = Batch { pixels: &views.local, n: views.n_local * views.batch, height: views.local_side, width: views.local_side };
 
         let seen = self.network.forward_only(&teacher.backbone.params, &mut teacher.backbone.buffers, &global, &mut self.teacher_tape)?;
         self.head.forward(&teacher.head.params, &seen, &mut self.teacher_head_tape, &mut self.teacher_logits);
+        add_column_sums(&self.teacher_logits, logit_sums);
 
         let mut features = self.network.forward(&student.backbone.params, &mut student.backbone.buffers, &global, &mut self.global_tape)?;
         let split = features.len();
-        let feature_std = spread(&features, self.network.sizes().dim);
+        self.seen.extend_from_slice(&features);
         if views.n_local > 0 {
             features.extend(self.network.forward(&student.backbone.params, &mut student.backbone.buffers, &local, &mut self.local_tape)?);
         }
         self.head.forward(&student.head.params, &features, &mut self.head_tape, &mut self.student_logits);
 
-        let shape = Shape { batch: views.batch, views: 2 + views.n_local, outputs: self.head.outputs() };
-        let raw_teacher = self.teacher_logits.clone();
+        let shape = Shape { batch: views.batch, whole, views: 2 + views.n_local, outputs: self.head.outputs() };
         let temps = (numbers.teacher_temp, numbers.student_temp);
-        let loss = loss_and_gradient(shape, &mut self.teacher_logits, &mut self.student_logits, centre, temps.0, temps.1);
-        if !loss.loss.is_finite() {
-            return Err(Failure::new(format!("the loss is {} in step {step}", loss.loss))
+        loss_and_gradient(shape, &mut self.teacher_logits, &mut self.student_logits, centre, temps.0, temps.1, sums);
+        let loss = sums.report().loss;
+        if !loss.is_finite() {
+            return Err(Failure::new(format!("the loss is {loss} in step {step}"))
                 .help("lower `lr`, raise `warm_up_epochs`, or keep gradient clipping on"));
         }
 
-        self.head_grads.fill(0.0);
-        self.backbone_grads.fill(0.0);
         let frozen = numbers.freeze_last_layer;
         let d = self.head.backward(&student.head.params, &self.head_tape, &mut self.student_logits, frozen, &mut self.head_grads);
         self.network.backward(&student.backbone.params, &global, &mut self.global_tape, &d[..split], &mut self.backbone_grads, None)?;
         if views.n_local > 0 {
             self.network.backward(&student.backbone.params, &local, &mut self.local_tape, &d[split..], &mut self.backbone_grads, None)?;
         }
-
-        adam_backbone.step(&mut student.backbone.params, &mut self.backbone_grads, &numbers.hyper, |_| true);
-        adam_head.step(&mut student.head.params, &mut self.head_grads, &numbers.hyper, |entry| {
-            // The gain of the last layer never moves; its directions not while they are frozen.
-            !(entry.name.ends_with("weight_g") || (frozen && entry.name.starts_with("last_layer")))
-        });
-        move_centre(centre, &raw_teacher, numbers.centre_momentum);
-        average(&mut teacher.backbone.params, &student.backbone.params, numbers.teacher_momentum);
-        average(&mut teacher.head.params, &student.head.params, numbers.teacher_momentum);
-        *step += 1;
-        let centre_norm = centre.iter().map(|c| f64::from(*c).powi(2)).sum::<f64>().sqrt();
-        Ok(DinoStep { loss, centre_norm, feature_std })
+        Ok(())
     }
-}
-
-/// Returns the mean deviation over the rows of each dimension of the L2-normalised rows, times √D.
-fn spread(rows: &[f32], dim: usize) -> f64 {
-    let n = rows.len() / dim;
-    let (mut sum, mut squares) = (vec![0.0f64; dim], vec![0.0f64; dim]);
-    for row in rows.chunks_exact(dim) {
-        let norm = row.iter().map(|x| f64::from(*x).powi(2)).sum::<f64>().sqrt().max(1e-12);
-        for (i, x) in row.iter().enumerate() {
-            let x = f64::from(*x) / norm;
-            sum[i] += x;
-            squares[i] += x * x;
-        }
-    }
-    let deviation = |i: usize| (squares[i] / n as f64 - (sum[i] / n as f64).powi(2)).max(0.0).sqrt();
-    (0..dim).map(deviation).sum::<f64>() / dim as f64 * (dim as f64).sqrt()
 }

@@ -9,94 +9,32 @@ use std::time::{Duration, Instant};
 use rayon::prelude::*;
 
 use super::checkpoint;
-use super::curve::{Curve, CurveRow, Verdict};
-use super::dino::{Dino, DinoStep, State, StepNumbers, Views};
-use super::optimiser::Hyper;
-use super::recipe::{DinoRecipe, Numbers};
-use super::schedule::{Cosine, warm_up};
+use super::curve::{Curve, Verdict};
+use super::dino::{Dino, State, Views};
+use super::footprint::{Footprint, Setting, refuse_too_large};
+use super::plan::{Plan, members};
+use super::recipe::DinoRecipe;
+use super::snapshots::{Snapshots, Watch};
 use crate::data;
 use crate::diagnostic::Failure;
+use crate::kernel::memory;
 use crate::model::{HeadSizes, Sizes, Weights};
-use crate::random::Stream;
 use crate::stage::Monitor;
 
 /// A finished training.
 pub struct TrainedDino {
     pub state: State,
     pub curve: Curve,
+    pub snapshots: Snapshots,
 }
 
-/// When what happens: all that follows from the numbers and the size of the data set.
-struct Plan {
-    numbers: Numbers,
-    batch: usize,
-    per_epoch: u64,
-    steps: u64,
-    rate: Cosine,
-    decay: Cosine,
-    momentum: Cosine,
-    curve_every: u64,
+/// Makes the views of a step, in as many parts of nearly equal size.
+fn make_parts(source: &dyn data::Views, n_views: usize, epoch: u64, images: &[usize], parts: usize) -> Result<Vec<Views>, Failure> {
+    let cut = |part: usize| part * images.len() / parts;
+    (0..parts).map(|part| make_views(source, n_views, epoch, &images[cut(part)..cut(part + 1)])).collect()
 }
 
-impl Plan {
-    fn new(numbers: Numbers, n_images: usize) -> Self {
-        let batch = numbers.batch.min(n_images);
-        // The last images of an epoch that do not fill a step are left for the next, as DINO does.
-        let per_epoch = (n_images / batch).max(1) as u64;
-        let steps = per_epoch * numbers.epochs as u64;
-        let peak = numbers.lr * batch as f64 / 256.0;
-        let warm = (numbers.warm_up_epochs as u64 * per_epoch).min(steps / 2);
-        Self {
-            rate: Cosine { from: peak, to: numbers.final_lr, steps, warm_up: warm },
-            decay: Cosine { from: numbers.weight_decay.0, to: numbers.weight_decay.1, steps, warm_up: 0 },
-            momentum: Cosine { from: numbers.momentum.0, to: numbers.momentum.1, steps, warm_up: 0 },
-            curve_every: numbers.curve_every.map_or((steps / 200).max(1), |n| n as u64),
-            batch,
-            per_epoch,
-            steps,
-            numbers,
-        }
-    }
-
-    fn at(&self, step: u64) -> StepNumbers {
-        let n = &self.numbers;
-        StepNumbers {
-            hyper: Hyper::new(self.rate.at(step), self.decay.at(step), n.clip),
-            teacher_momentum: self.momentum.at(step),
-            teacher_temp: warm_up(n.teacher_temp.0, n.teacher_temp.1, n.teacher_temp_epochs as u64 * self.per_epoch, step),
-            student_temp: n.student_temp,
-            centre_momentum: n.centre_momentum,
-            freeze_last_layer: step < n.freeze_last_layer as u64 * self.per_epoch,
-        }
-    }
-
-    fn row(&self, step: u64, said: &DinoStep) -> CurveRow {
-        let numbers = self.at(step);
-        CurveRow {
-            step,
-            epoch: step as f64 / self.per_epoch as f64,
-            loss: said.loss.loss,
-            teacher_entropy: said.loss.entropy,
-            kl: said.loss.loss - said.loss.entropy,
-            teacher_spread: said.loss.spread,
-            centre_norm: said.centre_norm,
-            feature_std: said.feature_std,
-            learning_rate: numbers.hyper.lr,
-            weight_decay: numbers.hyper.weight_decay,
-            teacher_momentum: numbers.teacher_momentum,
-            teacher_temp: numbers.teacher_temp,
-        }
-    }
-}
-
-/// The images of a step: each epoch is a permutation of its own.
-fn members(seed: u64, plan: &Plan, n_images: usize, step: u64) -> (u64, Vec<usize>) {
-    let (epoch, place) = (step / plan.per_epoch, (step % plan.per_epoch) as usize);
-    let order = Stream::new(seed, "dino epoch").at(epoch).draws().permutation(n_images);
-    (epoch, order[place * plan.batch..(place + 1) * plan.batch].to_vec())
-}
-
-/// Makes the views of a step, image by image side by side.
+/// Makes the views of some images, image by image side by side.
 fn make_views(source: &dyn data::Views, n_views: usize, epoch: u64, images: &[usize]) -> Result<Views, Failure> {
     let (global, local) = (source.side(0), if n_views > 2 { source.side(2) } else { 0 });
     let batch = images.len();
@@ -121,13 +59,15 @@ fn make_views(source: &dyn data::Views, n_views: usize, epoch: u64, images: &[us
 /// Trains. `n_views` counts the two global views too; `folder` keeps checkpoints and may hold those of a killed run of the same training.
 ///
 /// # Errors
-/// When views cannot be made, the loss is not finite (the last checkpoint is named), or the monitor interrupts (a checkpoint is kept).
+/// When the training does not fit into memory, views cannot be made, the loss is not finite (the last checkpoint is named), the training
+/// collapses and the recipe says to stop then, or the monitor interrupts (in both cases a checkpoint is kept).
 pub fn train_dino(
     sizes: &Sizes,
     recipe: &DinoRecipe,
     start: Weights,
     source: &dyn data::Views,
     n_views: usize,
+    watch: Option<Watch<'_>>,
     seed: u64,
     folder: &Path,
     monitor: &dyn Monitor,
@@ -145,14 +85,16 @@ pub fn train_dino(
         layers: numbers.head_layers,
     };
     let plan = Plan::new(numbers, n_images);
-    let mut dino = Dino::start(sizes, &head, start, seed);
-    let mut rows = checkpoint::load(folder, &mut dino.state).unwrap_or_default();
+    look_at_memory(sizes, &head, &plan, source, n_views, monitor)?;
+    let mut dino = Dino::start(sizes, &head, start, seed).checkpoint_blocks(plan.numbers.checkpoint_blocks);
+    let (mut rows, mut snapshots) = checkpoint::load(folder, &mut dino.state).unwrap_or_default();
     let first = dino.state.step;
     if first > 0 {
         monitor.note(&format!("goes on from step {first} of {}", plan.steps));
     }
 
     let ln_k = (plan.numbers.outputs as f64).ln();
+    let watch_every = watch.map_or(0, |watch| watch.every.map_or((plan.steps / 20).max(1), |n| n as u64));
     let mut warned = false;
     std::thread::scope(|scope| {
         // One batch ahead: the views of the next step are made while this one is computed.
@@ -161,7 +103,7 @@ pub fn train_dino(
         scope.spawn(move || {
             for step in first..plan.steps {
                 let (epoch, images) = members(seed, plan, n_images, step);
-                if sender.send(make_views(source, n_views, epoch, &images)).is_err() {
+                if sender.send(make_parts(source, n_views, epoch, &images, plan.parts)).is_err() {
                     return;
                 }
             }
@@ -170,17 +112,26 @@ pub fn train_dino(
         let clock = Instant::now();
         for step in first..plan.steps {
             if monitor.interrupted() {
-                checkpoint::save(folder, &dino.state, &rows)?;
+                checkpoint::save(folder, &dino.state, &rows, &snapshots)?;
                 return Err(Failure::interrupted());
+            }
+            if let Some(watch) = watch.filter(|_| step % watch_every == 0) {
+                snapshots.take(step, &dino, watch.pictures)?;
             }
             let views = receiver.recv().map_err(|_| Failure::new("the loader stopped"))??;
             let said = dino.step(&views, &plan.at(step)).map_err(|failure| name_checkpoint(failure, folder))?;
             if step % plan.curve_every == 0 || step + 1 == plan.steps {
-                rows.push(plan.row(step, &said));
+                rows.push(plan.row(step, &said, dino.effective_rank()));
                 let verdict = Verdict::of(&rows, ln_k);
-                if !warned && step > plan.steps / 4 && !matches!(verdict, Verdict::Learning | Verdict::TooEarly) {
-                    warned = true;
-                    monitor.note(verdict.words());
+                if step > plan.settled && verdict.is_bad() {
+                    if plan.numbers.stop_on_collapse {
+                        checkpoint::save(folder, &dino.state, &rows, &snapshots)?;
+                        return Err(stopped(verdict, step));
+                    }
+                    if !warned {
+                        warned = true;
+                        monitor.note(&verdict.words());
+                    }
                 }
             }
             let rate = (step + 1 - first) as f64 * plan.batch as f64 / clock.elapsed().as_secs_f64();
@@ -190,15 +141,46 @@ pub fn train_dino(
             let pause = (50 * cost).clamp(Duration::from_millis(500), Duration::from_secs(60));
             if saved.elapsed() >= pause && step + 1 < plan.steps {
                 let start = Instant::now();
-                checkpoint::save(folder, &dino.state, &rows)?;
+                checkpoint::save(folder, &dino.state, &rows, &snapshots)?;
                 (saved, cost) = (Instant::now(), start.elapsed());
             }
         }
         Ok(())
     })?;
+    if let Some(watch) = watch {
+        snapshots.take(plan.steps, &dino, watch.pictures)?;
+    }
     let verdict = Verdict::of(&rows, ln_k);
-    let curve = Curve { what: "DINO".to_string(), ln_k, steps: plan.steps, rows, verdict };
-    Ok(TrainedDino { state: dino.state, curve })
+    let curve = Curve { what: "DINO".to_string(), ln_k, steps: plan.steps, steps_per_epoch: plan.per_epoch, rows, verdict };
+    Ok(TrainedDino { state: dino.state, curve, snapshots })
+}
+
+/// Says how much memory the training takes, and refuses it where there is less.
+fn look_at_memory(
+    sizes: &Sizes,
+    head: &HeadSizes,
+    plan: &Plan,
+    source: &dyn data::Views,
+    n_views: usize,
+    monitor: &dyn Monitor,
+) -> Result<(), Failure> {
+    let setting = Setting {
+        batch: plan.batch,
+        accumulate: plan.parts,
+        checkpoint_blocks: plan.numbers.checkpoint_blocks,
+        global_side: source.side(0),
+        local_side: if n_views > 2 { source.side(2) } else { 0 },
+        n_local: n_views - 2,
+        steps_of_views: 3,
+    };
+    monitor.note(&format!("memory: {}", Footprint::of(sizes, head, &setting).words()));
+    memory::available().map_or(Ok(()), |bytes| refuse_too_large(sizes, head, &setting, bytes))
+}
+
+/// The end of a training that collapsed.
+fn stopped(verdict: Verdict, step: u64) -> Failure {
+    let failure = Failure::new(format!("stopped in step {step}: {}", verdict.name()));
+    failure.help(format!("{}; with `stop_on_collapse: false` the training goes on from here", verdict.remedy()))
 }
 
 fn name_checkpoint(failure: Failure, folder: &Path) -> Failure {
@@ -212,6 +194,7 @@ fn name_checkpoint(failure: Failure, folder: &Path) -> Failure {
 mod tests {
     use super::*;
     use crate::model::{Layout, Xcit};
+    use crate::random::Stream;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -245,9 +228,8 @@ mod tests {
         }
     }
 
-    fn train(folder: &Path, threads: usize, monitor: &dyn Monitor) -> Result<TrainedDino, Failure> {
-        let sizes = Xcit { dim: Some(16), depth: Some(1), heads: Some(2), patch: Some(4), ..Xcit::default() }.sizes().unwrap();
-        let recipe = DinoRecipe {
+    fn recipe() -> DinoRecipe {
+        DinoRecipe {
             preset: super::super::Preset::Light,
             epochs: Some(5),
             batch: Some(4),
@@ -255,10 +237,19 @@ mod tests {
             hidden: Some(16),
             bottleneck: Some(8),
             ..DinoRecipe::default()
-        };
+        }
+    }
+
+    fn train_by(recipe: &DinoRecipe, folder: &Path, threads: usize, monitor: &dyn Monitor) -> Result<TrainedDino, Failure> {
+        let sizes = Xcit { dim: Some(16), depth: Some(1), heads: Some(2), patch: Some(4), ..Xcit::default() }.sizes().unwrap();
         let start = Weights::start(Arc::new(Layout::xcit(&sizes)), 1);
+        let watch = Some(Watch { pictures: &Stripes, every: Some(4) });
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| train_dino(&sizes, &recipe, start, &Stripes, 4, 1, folder, monitor))
+        pool.install(|| train_dino(&sizes, recipe, start, &Stripes, 4, watch, 1, folder, monitor))
+    }
+
+    fn train(folder: &Path, threads: usize, monitor: &dyn Monitor) -> Result<TrainedDino, Failure> {
+        train_by(&recipe(), folder, threads, monitor)
     }
 
     #[test]
@@ -273,7 +264,35 @@ mod tests {
             let resumed = train(folder.path(), 3, &crate::stage::Silent).unwrap();
             assert!(resumed.state == expected.state, "stopped after {stop}");
             assert_eq!(resumed.curve, expected.curve);
+            assert!(resumed.snapshots == expected.snapshots);
         }
+        assert_eq!(expected.snapshots.steps, [0, 4, 8, 12, 15]);
+        assert_eq!(expected.snapshots.features.len(), 5 * 12 * 16);
+    }
+
+    #[test]
+    fn a_training_in_parts_goes_on_too_whether_blocks_are_kept_or_computed_again() {
+        let recipe = DinoRecipe { accumulate: 2, ..recipe() };
+        let whole = train_by(&recipe, tempfile::tempdir().unwrap().path(), 2, &crate::stage::Silent).unwrap();
+        let folder = tempfile::tempdir().unwrap();
+        assert!(train_by(&recipe, folder.path(), 2, &StopAfter(AtomicU64::new(6))).is_err());
+        let resumed = train_by(&DinoRecipe { checkpoint_blocks: true, ..recipe }, folder.path(), 1, &crate::stage::Silent).unwrap();
+        assert!(resumed.state == whole.state);
+        assert!(whole.state != train(tempfile::tempdir().unwrap().path(), 2, &crate::stage::Silent).unwrap().state);
+    }
+
+    #[test]
+    fn a_collapsed_training_stops_where_that_is_wanted_with_the_remedy_and_a_checkpoint() {
+        // So warm a teacher prefers nothing.
+        let recipe = DinoRecipe { teacher_temp: Some((50.0, 50.0)), stop_on_collapse: true, epochs: Some(10), ..recipe() };
+        let folder = tempfile::tempdir().unwrap();
+        let failure = train_by(&recipe, folder.path(), 2, &crate::stage::Silent).err().unwrap();
+        assert!(failure.message().ends_with("uniform collapse: the teacher prefers no prototype"), "{failure}");
+        assert!(failure.way_out().unwrap().starts_with("lower `teacher_temp`, or train for longer; with `stop_on_collapse: false`"));
+        assert!(checkpoint::newest(folder.path()).is_some());
+        let to_the_end = DinoRecipe { stop_on_collapse: false, ..recipe };
+        let resumed = train_by(&to_the_end, folder.path(), 2, &crate::stage::Silent).unwrap();
+        assert_eq!((resumed.state.step, resumed.curve.verdict), (30, Verdict::UniformCollapse));
     }
 
     #[test]

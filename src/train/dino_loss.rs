@@ -5,6 +5,8 @@
 
 use rayon::prelude::*;
 
+use crate::kernel::clock::{Group, timed};
+
 /// Loss and what goes with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LossReport {
@@ -19,9 +21,34 @@ pub struct LossReport {
 #[derive(Clone, Copy)]
 pub struct Shape {
     pub batch: usize,
+    /// Images of the whole step, of which this batch is a part.
+    pub whole: usize,
     /// Views of the student: two global, then the local ones.
     pub views: usize,
     pub outputs: usize,
+}
+
+/// Adds up, over the parts of a step, what its report is made of.
+pub struct LossSums {
+    loss: f64,
+    entropy: f64,
+    /// Sum of the teacher's distributions.
+    mean: Vec<f64>,
+    rows: usize,
+}
+
+impl LossSums {
+    /// Starts at nothing.
+    pub fn new(outputs: usize) -> Self {
+        Self { loss: 0.0, entropy: 0.0, mean: vec![0.0; outputs], rows: 0 }
+    }
+
+    /// Returns what the parts come to.
+    pub fn report(&self) -> LossReport {
+        let rows = self.rows as f64;
+        let spread = self.mean.iter().map(|m| m / rows).filter(|p| *p > 0.0).map(|p| -p * p.ln()).sum();
+        LossReport { loss: self.loss, entropy: self.entropy / rows, spread }
+    }
 }
 
 /// Writes softmax(scale · (x - shift)) into `out`.
@@ -37,7 +64,7 @@ fn softmax(x: &[f32], shift: Option<&[f32]>, scale: f32, out: &mut [f32]) {
     out.iter_mut().for_each(|o| *o *= inverse);
 }
 
-/// Turns the student's logits (views · batch × K, view by view) into the gradient of the loss, in place.
+/// Turns the student's logits (views · batch × K, view by view) into the gradient of the whole step's loss, in place, and adds to `sums`.
 ///
 /// `teacher` holds the logits of the two global views (2 · batch × K) and becomes their distributions.
 pub fn loss_and_gradient(
@@ -47,8 +74,10 @@ pub fn loss_and_gradient(
     centre: &[f32],
     teacher_temp: f64,
     student_temp: f64,
-) -> LossReport {
-    let Shape { batch, views, outputs } = shape;
+    sums: &mut LossSums,
+) {
+    let _timer = timed(Group::Loss);
+    let Shape { batch, whole, views, outputs } = shape;
     let entropies: Vec<f64> = teacher
         .par_chunks_exact_mut(outputs)
         .map(|row| {
@@ -57,13 +86,12 @@ pub fn loss_and_gradient(
             row.iter().filter(|p| **p > 0.0).map(|p| -f64::from(*p) * f64::from(*p).ln()).sum()
         })
         .collect();
-    let mut mean = vec![0.0f64; outputs];
-    teacher.chunks_exact(outputs).for_each(|row| mean.iter_mut().zip(row).for_each(|(m, p)| *m += f64::from(*p)));
-    let rows = teacher.len() / outputs;
-    let spread = mean.iter().map(|m| m / rows as f64).filter(|p| *p > 0.0).map(|p| -p * p.ln()).sum();
+    sums.entropy += entropies.iter().sum::<f64>();
+    teacher.chunks_exact(outputs).for_each(|row| sums.mean.iter_mut().zip(row).for_each(|(m, p)| *m += f64::from(*p)));
+    sums.rows += teacher.len() / outputs;
 
     let pairs = 2 * (views - 1);
-    let weight = 1.0 / (pairs * batch) as f64;
+    let weight = 1.0 / (pairs * whole) as f64;
     let scale = 1.0 / student_temp as f32;
     let teacher = &*teacher;
     let losses: Vec<f64> = student
@@ -92,17 +120,14 @@ pub fn loss_and_gradient(
             loss
         })
         .collect();
-    LossReport { loss: losses.iter().sum::<f64>() * weight, entropy: entropies.iter().sum::<f64>() / entropies.len() as f64, spread }
+    sums.loss += losses.iter().sum::<f64>() * weight;
 }
 
-/// centre = momentum · centre + (1 - momentum) · the mean of the teacher's logits.
-pub fn move_centre(centre: &mut [f32], teacher_logits: &[f32], momentum: f64) {
-    let outputs = centre.len();
-    let mut sums = vec![0.0; outputs];
-    crate::kernel::add_column_sums(teacher_logits, &mut sums);
-    let rows = (teacher_logits.len() / outputs) as f32;
+/// centre = momentum · centre + (1 - momentum) · the mean of the teacher's logits, given as the sum of so many rows.
+pub fn move_centre(centre: &mut [f32], logit_sums: &[f32], rows: usize, momentum: f64) {
+    let rows = rows as f32;
     let (keep, take) = (momentum as f32, (1.0 - momentum) as f32);
-    centre.iter_mut().zip(sums).for_each(|(c, s)| *c = keep * *c + take * s / rows);
+    centre.iter_mut().zip(logit_sums).for_each(|(c, s)| *c = keep * *c + take * s / rows);
 }
 
 #[cfg(test)]
@@ -111,13 +136,14 @@ mod tests {
 
     #[test]
     fn the_gradient_is_the_slope_of_the_loss() {
-        let shape = Shape { batch: 2, views: 4, outputs: 5 };
+        let shape = Shape { batch: 2, whole: 2, views: 4, outputs: 5 };
         let numbers = |n: usize, k: usize| -> Vec<f32> { (0..n).map(|i| ((i * k + 3) % 17) as f32 / 40.0).collect() };
         let (teacher, student, centre) = (numbers(20, 7), numbers(40, 5), numbers(5, 3));
         let loss = |student: &[f32]| {
             let mut grad = student.to_vec();
-            let report = loss_and_gradient(shape, &mut teacher.clone(), &mut grad, &centre, 0.05, 0.1);
-            (report.loss, grad)
+            let mut sums = LossSums::new(5);
+            loss_and_gradient(shape, &mut teacher.clone(), &mut grad, &centre, 0.05, 0.1, &mut sums);
+            (sums.report().loss, grad)
         };
         let (_, grad) = loss(&student);
         for i in [0, 7, 19, 33] {
@@ -133,8 +159,10 @@ mod tests {
 
     #[test]
     fn a_uniform_teacher_and_student_sit_at_the_logarithm_of_the_prototypes() {
-        let shape = Shape { batch: 1, views: 3, outputs: 64 };
-        let report = loss_and_gradient(shape, &mut [0.0; 128], &mut [0.0; 192], &[0.0; 64], 0.04, 0.1);
+        let shape = Shape { batch: 1, whole: 1, views: 3, outputs: 64 };
+        let mut sums = LossSums::new(64);
+        loss_and_gradient(shape, &mut [0.0; 128], &mut [0.0; 192], &[0.0; 64], 0.04, 0.1, &mut sums);
+        let report = sums.report();
         assert!((report.loss - 64f64.ln()).abs() < 1e-6 && (report.entropy - 64f64.ln()).abs() < 1e-6);
     }
 }

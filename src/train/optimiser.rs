@@ -8,6 +8,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use crate::kernel::clock::{Group, timed};
 use crate::model::{Entry, Layout};
 
 /// How gradients are clipped before the step.
@@ -74,6 +75,7 @@ impl Adam {
 
     /// Takes a step with every tensor for which `moves` says so. Gradients are used up.
     pub fn step(&mut self, params: &mut [f32], grads: &mut [f32], hyper: &Hyper, moves: impl Fn(&Entry) -> bool) {
+        let _timer = timed(Group::Optimiser);
         let layout = self.layout.clone();
         for (i, entry) in layout.params().iter().enumerate().filter(|(_, e)| moves(e)) {
             self.steps[i] += 1;
@@ -142,6 +144,7 @@ fn norm(x: &[f32]) -> f32 {
 
 /// teacher = momentum · teacher + (1 - momentum) · student.
 pub fn average(teacher: &mut [f32], student: &[f32], momentum: f64) {
+    let _timer = timed(Group::Optimiser);
     let (keep, take) = (momentum as f32, (1.0 - momentum) as f32);
     teacher
         .par_chunks_mut(16_384)

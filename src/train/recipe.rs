@@ -47,6 +47,12 @@ crate::params! {
         pub head_layers: Option<usize> = None,
         /// Steps between rows of the training curve; by default about 200 rows in all.
         pub curve_every: Option<usize> = None,
+        /// Parts in which a step's images pass the networks, one after the other: less memory. Batch norm then sees each part alone.
+        pub accumulate: usize = 1,
+        /// Whether backward passes compute the blocks' activations again: less memory, a quarter more time, the same bits.
+        pub checkpoint_blocks: bool = false,
+        /// Whether a training that collapsed or diverges ends at once, as a failure.
+        pub stop_on_collapse: bool = false,
     }
 }
 
@@ -71,6 +77,9 @@ pub struct Numbers {
     pub bottleneck: usize,
     pub head_layers: usize,
     pub curve_every: Option<usize>,
+    pub accumulate: usize,
+    pub checkpoint_blocks: bool,
+    pub stop_on_collapse: bool,
 }
 
 impl Preset {
@@ -94,6 +103,9 @@ impl Preset {
             bottleneck: 256,
             head_layers: 3,
             curve_every: None,
+            accumulate: 1,
+            checkpoint_blocks: false,
+            stop_on_collapse: false,
         };
         match self {
             Self::Paper => paper,
@@ -149,6 +161,9 @@ impl DinoRecipe {
             bottleneck: self.bottleneck.unwrap_or(of.bottleneck),
             head_layers: self.head_layers.unwrap_or(of.head_layers),
             curve_every: self.curve_every,
+            accumulate: self.accumulate,
+            checkpoint_blocks: self.checkpoint_blocks,
+            stop_on_collapse: self.stop_on_collapse,
         }
     }
 
@@ -181,6 +196,9 @@ impl DinoRecipe {
         must(n.hidden > 0, "hidden", "must be at least 1, got 0".into());
         must(n.bottleneck > 0, "bottleneck", "must be at least 1, got 0".into());
         must(n.head_layers > 1, "head_layers", format!("must be at least 2, got {}", n.head_layers));
+        let parts = 1..=(n.batch / 2).max(1);
+        let room = format!("must leave at least 2 images in each part of a batch of {}, got {}", n.batch, n.accumulate);
+        must(parts.contains(&n.accumulate), "accumulate", room);
         must(n.curve_every != Some(0), "curve_every", "must be at least 1, got 0".into());
         wrong
     }

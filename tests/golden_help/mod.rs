@@ -1,5 +1,6 @@
 //! Reading golden files, and holding what an execution gives against them.
 
+pub mod kernels; // the step of a `Dino` node
 pub mod optimiser;
 
 use std::collections::BTreeMap;

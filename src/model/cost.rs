@@ -1,0 +1,117 @@
+//! What a pass through the network costs, counted from its shapes.
+//!
+//! Operations of f32, a multiply-add counted as two: those of matrix products, attention and convolutions. What is left out (norms,
+//! GELU, sums) is below two parts in a hundred. Memory in f32 numbers: what the buffers of `cpu` hold, part by part.
+
+use super::{HeadSizes, Sizes};
+
+/// A convolution of the stem, for one image.
+struct Conv {
+    /// Pixels of the output.
+    pixels: usize,
+    inputs: usize,
+    outputs: usize,
+}
+
+fn stem(sizes: &Sizes, side: usize) -> Vec<Conv> {
+    let mut side = side;
+    let mut conv = |pair: &[usize]| {
+        side = side.div_ceil(2);
+        Conv { pixels: side * side, inputs: pair[0], outputs: pair[1] }
+    };
+    sizes.stem().windows(2).map(&mut conv).collect()
+}
+
+/// Tokens of an image, without the class token.
+fn tokens(sizes: &Sizes, side: usize) -> usize {
+    (side / sizes.patch).pow(2)
+}
+
+fn conv_flops(conv: &Conv) -> f64 {
+    (2 * 9 * conv.pixels * conv.inputs * conv.outputs) as f64
+}
+
+/// Returns the operations of the backbone's forward pass on one image of `side` × `side` pixels.
+pub fn forward_flops(sizes: &Sizes, side: usize) -> f64 {
+    let (n, d) = (tokens(sizes, side) as f64, sizes.dim as f64);
+    let head_dim = d / sizes.heads as f64;
+    // qkv, projection and MLP (3 + 1 + 8) D² a token; qᵀk and A·v; two 3x3 convolutions of single channels.
+    let block = 2.0 * n * (12.0 * d * d + 2.0 * d * head_dim + 18.0 * d);
+    // k and v of all tokens; q, projection and MLP of the class token; its attention.
+    let class = 2.0 * (2.0 * (n + 1.0) * d * d + 10.0 * d * d + 2.0 * (n + 1.0) * d);
+    let position = 2.0 * n * 64.0 * d;
+    stem(sizes, side).iter().map(conv_flops).sum::<f64>() + position + sizes.depth as f64 * block + sizes.cls_depth as f64 * class
+}
+
+/// Returns the operations of forward and backward pass on one image: each product has two gradients, but for that of the pixels.
+pub fn training_flops(sizes: &Sizes, side: usize) -> f64 {
+    3.0 * forward_flops(sizes, side) - stem(sizes, side).first().map_or(0.0, conv_flops)
+}
+
+/// Returns the operations of the head's forward pass on one representation.
+pub fn head_flops(head: &HeadSizes) -> f64 {
+    let mlp: usize = head.mlp().iter().map(|(a, b)| a * b).sum();
+    (2 * (mlp + head.bottleneck * head.outputs)) as f64
+}
+
+/// What a pass keeps of the blocks' activations.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Keeps {
+    /// All, for a backward pass.
+    All,
+    /// What entered each block: the rest is computed again in the backward pass.
+    Inputs,
+    /// Nothing: no backward pass follows.
+    Nothing,
+}
+
+/// Returns how many numbers a pass over `n` images of `side` × `side` pixels holds at its peak.
+pub fn pass_numbers(sizes: &Sizes, n: usize, side: usize, keeps: Keeps) -> usize {
+    let (tokens, d) = (n * tokens(sizes, side), sizes.dim);
+    // Numbers of one token stream.
+    let t = tokens * d;
+    // Normalised three times, q, k and v, attended, twice inside the convolutions, twice 4 D in the MLP; two small matrices per head.
+    let block = 17 * t + n * 2 * d * (d / sizes.heads + 1);
+    let blocks = match keeps {
+        Keeps::All => sizes.depth * block,
+        Keeps::Inputs => block + (sizes.depth - 1) * t,
+        Keeps::Nothing => block,
+    };
+    let class = sizes.cls_depth * (3 + usize::from(sizes.tokens_norm)) * t;
+    let convs = stem(sizes, side);
+    let out = |conv: &Conv| n * conv.pixels * conv.outputs;
+    // Normalised for every convolution; input of the next and slope for all but the last.
+    let stem = convs.iter().map(out).sum::<usize>() + convs.iter().rev().skip(1).map(|conv| 2 * out(conv)).sum::<usize>();
+    let gathered = |conv: &Conv| (8192 / conv.pixels).clamp(1, n.max(1)) * conv.pixels * 9 * conv.inputs;
+    let patches = convs.iter().map(gathered).max().unwrap_or(0);
+    // The stream, the stream with class tokens, and one to work in.
+    let streams = 3 * t;
+    let backward = match keeps {
+        Keeps::Nothing => 0,
+        // A second buffer, a wide one and two gradients stay. Beside them either class attention holds four more, or the stem the
+        // gradients of two neighbouring convolutions.
+        _ => 7 * t + (4 * t).max(convs.windows(2).map(|pair| out(&pair[0]) + out(&pair[1])).max().unwrap_or(0)),
+    };
+    blocks + class + stem + patches + streams + backward
+}
+
+/// Returns how many numbers the head holds for so many rows of a pass, logits included.
+pub fn head_numbers(head: &HeadSizes, rows: usize) -> usize {
+    let widths: usize = head.mlp().iter().map(|(inputs, outputs)| inputs + outputs).sum();
+    rows * (widths + head.bottleneck + head.outputs) + head.outputs
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Xcit;
+
+    #[test]
+    fn the_published_network_costs_what_is_known() {
+        let sizes = Xcit::named("small_12_p8").sizes().unwrap();
+        // 37.4 and 6.9 GFLOP an image, counted by hand.
+        assert!((forward_flops(&sizes, 224) / 37.4e9 - 1.0).abs() < 0.01, "{}", forward_flops(&sizes, 224));
+        assert!((forward_flops(&sizes, 96) / 6.9e9 - 1.0).abs() < 0.01, "{}", forward_flops(&sizes, 96));
+        assert!(training_flops(&sizes, 96) < 3.0 * forward_flops(&sizes, 96));
+    }
+}

@@ -1,0 +1,106 @@
+//! The laws of a DINO step, on tiny networks and pictures of noise.
+
+use std::sync::Arc;
+
+use super::dino::{Dino, StepNumbers, Views};
+use super::optimiser::{Clip, Hyper};
+use crate::model::{HeadSizes, Layout, Sizes, Weights, Xcit};
+use crate::random::Stream;
+
+const N_LOCAL: usize = 3;
+
+fn sizes() -> Sizes {
+    Xcit { dim: Some(16), depth: Some(3), heads: Some(2), patch: Some(4), ..Xcit::default() }.sizes().unwrap()
+}
+
+fn dino() -> Dino {
+    let head = HeadSizes { dim: 16, hidden: 24, bottleneck: 8, outputs: 40, layers: 3 };
+    Dino::start(&sizes(), &head, Weights::start(Arc::new(Layout::xcit(&sizes())), 3), 3)
+}
+
+fn numbers() -> StepNumbers {
+    StepNumbers {
+        hyper: Hyper::new(1e-3, 0.1, Clip::Off),
+        teacher_momentum: 0.9,
+        teacher_temp: 0.04,
+        student_temp: 0.1,
+        centre_momentum: 0.9,
+        freeze_last_layer: false,
+    }
+}
+
+/// Views of these images, view by view.
+fn views(images: &[u64]) -> Views {
+    let pixels = |side: usize, first: usize, n: usize| -> Vec<f32> {
+        let one = |view: usize, image: u64| {
+            let mut draws = Stream::new(9, "pixels").at(image).at((first + view) as u64).draws();
+            (0..side * side * 3).map(move |_| draws.normal() as f32).collect::<Vec<f32>>()
+        };
+        (0..n).flat_map(|view| images.iter().flat_map(move |image| one(view, *image))).collect()
+    };
+    Views { batch: images.len(), global: pixels(16, 0, 2), global_side: 16, local: pixels(8, 2, N_LOCAL), local_side: 8, n_local: N_LOCAL }
+}
+
+#[track_caller]
+fn close(what: &str, a: &[f32], b: &[f32]) {
+    let largest = b.iter().fold(0.0f32, |m, x| m.max(x.abs()));
+    let worst = a.iter().zip(b).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
+    assert!(worst <= 1e-4 * largest, "{what}: off by {worst} of {largest}");
+}
+
+#[test]
+fn parts_that_are_alike_make_the_step_of_the_whole() {
+    // Alike, so that batch norm sees the same mean and variance in a part as in the whole.
+    let (mut whole, mut parts) = (dino(), dino());
+    let of_whole = whole.step(&[views(&[1, 2, 1, 2])], &numbers()).unwrap();
+    let of_parts = parts.step(&[views(&[1, 2]), views(&[1, 2])], &numbers()).unwrap();
+    for (a, b) in [
+        (of_whole.loss.loss, of_parts.loss.loss),
+        (of_whole.loss.entropy, of_parts.loss.entropy),
+        (of_whole.loss.spread, of_parts.loss.spread),
+        (of_whole.feature_std, of_parts.feature_std),
+        (of_whole.centre_norm, of_parts.centre_norm),
+        (whole.effective_rank(), parts.effective_rank()),
+    ] {
+        assert!((a - b).abs() < 1e-4 * a.abs(), "{a} and {b}");
+    }
+    let (whole, parts) = (&whole.state, &parts.state);
+    // AdamW's first moment after one step is a tenth of the gradient.
+    close("gradient of the backbone", &parts.adam_backbone.first, &whole.adam_backbone.first);
+    close("gradient of the head", &parts.adam_head.first, &whole.adam_head.first);
+    close("centre", &parts.centre, &whole.centre);
+    assert_eq!((parts.step, &parts.adam_backbone.steps), (1, &whole.adam_backbone.steps), "one step of the optimiser");
+    assert!(whole.centre.iter().any(|c| *c != 0.0) && whole.adam_backbone.first.iter().any(|g| *g != 0.0));
+}
+
+#[test]
+fn parts_that_differ_count_by_their_images() {
+    let (mut uneven, mut repeated) = (dino(), dino());
+    uneven.step(&[views(&[1, 2]), views(&[1, 2, 1, 2])], &numbers()).unwrap();
+    repeated.step(&[views(&[1, 2, 1, 2]), views(&[1, 2])], &numbers()).unwrap();
+    close("gradient", &uneven.state.adam_backbone.first, &repeated.state.adam_backbone.first);
+    close("centre", &uneven.state.centre, &repeated.state.centre);
+}
+
+#[test]
+fn blocks_computed_again_change_no_bit() {
+    let (mut kept, mut again) = (dino(), dino().checkpoint_blocks(true));
+    for step in 0..3 {
+        let parts = [views(&[step, step + 1]), views(&[7, 8])];
+        assert_eq!(kept.step(&parts, &numbers()).unwrap(), again.step(&parts, &numbers()).unwrap());
+    }
+    assert!(kept.state == again.state);
+}
+
+#[test]
+fn a_loss_that_is_no_number_leaves_the_state_as_it_was() {
+    let mut dino = dino();
+    let before = dino.state.clone();
+    let mut broken = views(&[1, 2]);
+    broken.global[0] = f32::NAN;
+    let failure = dino.step(&[views(&[3, 4]), broken], &numbers()).unwrap_err();
+    assert!(failure.message().starts_with("the loss is NaN in step 0"), "{failure}");
+    let after = &dino.state;
+    assert!((&after.student.backbone.params, &after.student.head.params) == (&before.student.backbone.params, &before.student.head.params));
+    assert!((&after.centre, after.step, &after.adam_head) == (&before.centre, 0, &before.adam_head));
+}

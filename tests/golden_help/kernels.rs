@@ -1,0 +1,73 @@
+//! The golden trajectory on the CPU kernels: the very step, optimiser and schedules that a `Dino` node runs.
+
+use std::sync::Arc;
+
+use flow::model::{HeadSizes, Layout, Sizes};
+use flow::train::{Adam, Clip, Cosine, Dino, Hyper, Pair, State, StepNumbers, StepViews, warm_up};
+use serde_json::Value;
+
+use super::{Golden, Named, named};
+
+/// Pixels of golden views (V, B, 3, H, W), pixel-major, view by view.
+fn pixels(golden: &Golden, name: &str) -> (Vec<f32>, usize, usize) {
+    let &[views, batch, channels, height, width] = golden.shape(name) else { panic!("{name} is not a batch of views") };
+    let values = golden.f32(name);
+    let plane = height * width;
+    let at = |image: usize, pixel: usize, channel: usize| values[(image * channels + channel) * plane + pixel];
+    let one = |image: usize| (0..plane).flat_map(move |pixel| (0..channels).map(move |channel| at(image, pixel, channel)));
+    ((0..views * batch).flat_map(one).collect(), views, height)
+}
+
+/// Plays the trajectory; returns the final states and each step's loss.
+pub fn trajectory(golden: &Golden, log: &Value, sizes: &Sizes, head: &HeadSizes) -> (Named, Vec<f64>) {
+    let config = &log["config"];
+    let number = |key: &str| config[key].as_u64().unwrap();
+    let float = |key: &str| config[key].as_f64().unwrap();
+    let pair = |key: &str| (config[key][0].as_f64().unwrap(), config[key][1].as_f64().unwrap());
+    let start =
+        Pair { backbone: golden.weights(Layout::xcit(sizes), "student0.backbone."), head: golden.weights(head.layout(), "student0.head.") };
+    let adam = |layout: &Arc<Layout>| Adam::new(layout.clone());
+    let state = State {
+        step: 0,
+        adam_backbone: adam(&start.backbone.layout),
+        adam_head: adam(&start.head.layout),
+        teacher: start.clone(),
+        student: start,
+        centre: vec![0.0; head.outputs],
+    };
+    let mut dino = Dino::resume(sizes, head, state);
+    let steps = number("steps");
+    let cosine = |key: &str, warm_up: u64| Cosine { from: pair(key).0, to: pair(key).1, steps, warm_up };
+    let (rate, decay, momentum) = (cosine("lr", number("lr_warmup_steps")), cosine("weight_decay", 0), cosine("momentum", 0));
+    let losses = (0..steps).map(|s| {
+        let (global, _, global_side) = pixels(golden, &format!("step{s}.global"));
+        let (local, n_local, local_side) = pixels(golden, &format!("step{s}.local"));
+        let batch = golden.shape(&format!("step{s}.global"))[1];
+        let temps = pair("teacher_temp");
+        let numbers = StepNumbers {
+            hyper: Hyper::new(rate.at(s), decay.at(s), Clip::Agc(float("agc"))),
+            teacher_momentum: momentum.at(s),
+            teacher_temp: warm_up(temps.0, temps.1, number("teacher_temp_warmup_steps"), s),
+            student_temp: float("student_temp"),
+            centre_momentum: float("centre_momentum"),
+            freeze_last_layer: s < number("freeze_last_layer_steps"),
+        };
+        let views = StepViews { batch, global, global_side, local, local_side, n_local };
+        dino.step(&[views], &numbers).unwrap().loss.loss
+    });
+    let losses = losses.collect();
+    let mut seen = Named::new();
+    for (who, pair) in [("student", &dino.state.student), ("teacher", &dino.state.teacher)] {
+        for (part, weights) in [("backbone", &pair.backbone), ("head", &pair.head)] {
+            let layout = &weights.layout;
+            let all = layout.params().iter().map(|e| (e, &weights.params)).chain(layout.buffers().iter().map(|e| (e, &weights.buffers)));
+            let of = |(e, values): (&flow::model::Entry, &Vec<f32>)| {
+                let values = values[e.range()].iter().map(|v| f64::from(*v)).collect();
+                (format!("{who}{steps}.{part}.{}", e.name), e.shape.clone(), values)
+            };
+            seen.append(&mut named(all.map(of)));
+        }
+    }
+    seen.insert("centre".to_string(), (vec![1, head.outputs], dino.state.centre.iter().map(|v| f64::from(*v)).collect()));
+    (seen, losses)
+}
