@@ -59,30 +59,41 @@ node() { echo "\"$1\": Command(run: [\"sh\", \"-c\", \"find {data} -type f -prin
   echo '})'; } > seven.ron
 all=$(find data -type f | sort | tr '\n' ' ')
 { printf 'rule c\n command = $c\n'
-  printf 'build n/ingest: c %s\n c = find data -type f -printf "%%P %%s\\n" | sort | cksum > $out\n' "$all"
-  printf 'build n/split: c n/ingest\n c = cksum < n/ingest > $out\n'
-  printf 'build n/train: c n/split %s\n c = find data -type f -printf "%%P %%s\\n" | sort | cksum > $out\n' "$all"
-  printf 'build n/features: c n/train %s\n c = find data -type f -printf "%%P %%s\\n" | sort | cksum > $out\n' "$all"
-  for pair in transform:features sweep:transform report:sweep; do printf 'build n/%s: c n/%s\n c = cksum < n/%s > $out\n' "${pair%:*}" "${pair#*:}" "${pair#*:}"; done; } > seven.ninja
+  printf 'build n/ingest: c %s\n c = find data -type f -printf "%%P %%s\\n" | sort | cksum > n/ingest\n' "$all"
+  printf 'build n/split: c n/ingest\n c = cksum < n/ingest > n/split\n'
+  printf 'build n/train: c n/split %s\n c = find data -type f -printf "%%P %%s\\n" | sort | cksum > n/train\n' "$all"
+  printf 'build n/features: c n/train %s\n c = find data -type f -printf "%%P %%s\\n" | sort | cksum > n/features\n' "$all"
+  for pair in transform:features sweep:transform report:sweep; do printf 'build n/%s: c n/%s\n c = cksum < n/%s > n/%s\n' "${pair%:*}" "${pair#*:}" "${pair#*:}" "${pair%:*}"; done; } > seven.ninja
 
 rm -rf cache n o .ninja_log .ninja_deps
 first=$(once "$flow" run seven.ron --jobs 2 --cache cache)
-row "7 nodes over 20,000 files, first run" "$first" "$(once ninja -j2 -f seven.ninja)" ninja
+peer=$(once ninja -j2 -f seven.ninja)
+row "7 nodes over 20,000 files, first run" "$first" "$peer" ninja
 sleep 1 # until the stats have settled
 "$flow" run seven.ron --cache cache -q > /dev/null
-row "7 nodes over 20,000 files, nothing changed" "$(best "$flow" run seven.ron --jobs 2 --cache cache)" "$(best ninja -j2 -f seven.ninja)" ninja
-file=$(find data -type f | head -1)
+ours=$(best "$flow" run seven.ron --jobs 2 --cache cache)
+peer=$(best ninja -j2 -f seven.ninja)
+row "7 nodes over 20,000 files, nothing changed" "$ours" "$peer" ninja
+file=$(find data -type f -print -quit)
 printf x | dd of="$file" bs=1 seek=100 conv=notrunc status=none
-row "7 nodes over 20,000 files, one changed" "$(once "$flow" run seven.ron --jobs 2 --cache cache)" "$(once ninja -j2 -f seven.ninja)" ninja
+ours=$(once "$flow" run seven.ron --jobs 2 --cache cache)
+peer=$(once ninja -j2 -f seven.ninja)
+row "7 nodes over 20,000 files, one changed" "$ours" "$peer" ninja
 if command -v b3sum > /dev/null; then
     printf 'Pipeline(name: "hash", nodes: { "a": Command(run: ["true", "{d}"], files: {"d": "data"}) })' > hash.ron
     hash() { rm -rf cache-hash; "$flow" run hash.ron --cache cache-hash; }
-    row "20,000 files, every byte" "$(best hash)" "$(best sh -c 'find data -type f -print0 | xargs -0 b3sum')" b3sum
+    ours=$(best hash)
+    peer=$(best sh -c 'find data -type f -print0 | xargs -0 b3sum')
+    row "20,000 files, every byte" "$ours" "$peer" b3sum
 fi
 
 chains 1000
-row "1,000 nodes, first run" "$(once "$flow" run chains1000.ron --jobs 2 --cache cache)" "$(once ninja -j2 -f chains1000.ninja)" ninja
-row "1,000 nodes, nothing changed" "$(best "$flow" run chains1000.ron --jobs 2 --cache cache)" "$(best ninja -j2 -f chains1000.ninja)" ninja
+ours=$(once "$flow" run chains1000.ron --jobs 2 --cache cache)
+peer=$(once ninja -j2 -f chains1000.ninja)
+row "1,000 nodes, first run" "$ours" "$peer" ninja
+ours=$(best "$flow" run chains1000.ron --jobs 2 --cache cache)
+peer=$(best ninja -j2 -f chains1000.ninja)
+row "1,000 nodes, nothing changed" "$ours" "$peer" ninja
 chains 10000
 for command in check plan; do
     args=(chains10000.ron); [ "$command" = check ] || args+=(--cache cache)
@@ -92,4 +103,6 @@ done
 if [ ! -d many ]; then mkdir many; for c in $(seq 0 20); do mkdir "many/c$c"; (cd "many/c$c" && seq -f 'f%06.0f' 1 8160 | xargs truncate -s 40000); done; fi
 printf 'Pipeline(name: "many", nodes: { "a": Command(run: ["true", "{d}"], files: {"d": "many"}) })' > many.ron
 "$flow" run many.ron --cache cache -q
-row "171,360 files, nothing changed" "$(best "$flow" run many.ron --cache cache)" "$(best find many -type f -printf '%P %s %T@ %i\n')" find
+ours=$(best "$flow" run many.ron --cache cache)
+peer=$(best find many -type f -printf '%P %s %T@ %i\n')
+row "171,360 files, nothing changed" "$ours" "$peer" find

@@ -87,7 +87,8 @@ impl Digest {
 
 /// Hashes a large file: one thread reads the next block while all hash the last.
 fn of_large(mut file: &File, hasher: &mut blake3::Hasher) -> io::Result<()> {
-    const BLOCK: usize = 8 << 20;
+    // Small enough that a block is still in the cache when it is hashed.
+    const BLOCK: usize = 1 << 20;
     let (mut full, mut next) = (vec![0; BLOCK], vec![0; BLOCK]);
     let mut length = read_block(&mut file, &mut full)?;
     while length > 0 {
