@@ -8,7 +8,7 @@ use super::exit::Stop;
 use crate::diagnostic::Source;
 use crate::engine::Places;
 use crate::pipeline::{Pipeline, SetMistake, read_set};
-use crate::store::Store;
+use crate::store::{Ahead, Store};
 
 /// Reads and type-checks the pipeline. It lives as long as the process, which ends sooner when a large graph is not taken apart before.
 pub(super) fn pipeline(arguments: &PipelineArguments) -> Result<&'static Pipeline, Stop> {
@@ -33,6 +33,16 @@ pub(super) fn look(arguments: &CacheArguments) -> Result<Arc<Store>, Stop> {
 /// Opens the store.
 pub(super) fn store(arguments: &CacheArguments) -> Result<Arc<Store>, Stop> {
     Ok(Arc::new(Store::open(&arguments.cache)?))
+}
+
+/// Opens the store to run a pipeline for which a second thread reads ahead.
+pub(super) fn store_with(arguments: &CacheArguments, ahead: Ahead) -> Result<Arc<Store>, Stop> {
+    Ok(Arc::new(Store::open(&arguments.cache)?.with_ahead(ahead)))
+}
+
+/// Begins to read ahead what a run of the pipeline will look up.
+pub(super) fn ahead(pipeline: &PipelineArguments, cache: &CacheArguments) -> Ahead {
+    Ahead::start(&cache.cache, &pipeline.pipeline)
 }
 
 /// Remembers a lock file, so that `flow cache gc` keeps what it names.

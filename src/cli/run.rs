@@ -18,12 +18,13 @@ pub(super) fn run(arguments: &RunArguments) -> Result<Exit, Stop> {
     if arguments.dry_run {
         return plan::show(&arguments.pipeline, &arguments.cache, &arguments.nodes, &arguments.force);
     }
+    let ahead = open::ahead(&arguments.pipeline, &arguments.cache);
     let pipeline = open::pipeline(&arguments.pipeline)?;
     let wanted = pipeline.targets(&arguments.nodes).map_err(Stop::wrong)?;
     let forced = if arguments.force.is_empty() { Vec::new() } else { pipeline.targets(&arguments.force).map_err(Stop::wrong)? };
     let places = open::places(&arguments.pipeline, &arguments.cache);
     pipeline.missing_files(&wanted, &places)?;
-    let store = open::store(&arguments.cache)?;
+    let store = open::store_with(&arguments.cache, ahead)?;
     if arguments.locked {
         verify::refuse_drift(pipeline, &store, &places, &arguments.pipeline)?;
     }

@@ -74,6 +74,11 @@ impl Digest {
         &self.0
     }
 
+    /// Takes raw bytes that were returned before.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
     /// Returns the 64 hex digits.
     pub fn hex(&self) -> String {
         blake3::Hash::from_bytes(self.0).to_hex().to_string()

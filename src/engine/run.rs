@@ -226,6 +226,7 @@ impl Run<'_> {
         if self.remake_damaged_inputs(id) {
             return;
         }
+        self.store.forget_ahead();
         self.room.take(needs);
         self.tell(&Event::Started { node: id, reason: reason.clone() });
         let upstream = if node.stage.looks_upstream() { self.graph.closure(&[id]) } else { Vec::new() };

@@ -1,7 +1,7 @@
 //! `matrix: {"dino.epochs": [5, 10]}`: a pipeline for each combination of values, read as if each value had been written.
 
 use super::edit::{Setting, apply};
-use super::outline::Shape;
+use super::outline::{Shape, Value};
 use super::scan::outline;
 use crate::diagnostic::{Mistake, Mistakes, Source, Span};
 
@@ -34,10 +34,8 @@ impl Axis {
     }
 }
 
-/// Returns the axes that the text declares; none where it has no `matrix`.
-pub fn axes(source: &Source) -> Result<Vec<Axis>, Mistakes> {
-    // What is wrong with the whole text is told by the reader.
-    let Ok(whole) = outline(&source.text) else { return Ok(Vec::new()) };
+/// Returns the axes that the text, of this outline, declares; none where it has no `matrix`.
+pub fn axes(source: &Source, whole: &Value) -> Result<Vec<Axis>, Mistakes> {
     let Shape::Struct { fields, .. } = &whole.shape else { return Ok(Vec::new()) };
     let Some(matrix) = fields.iter().find(|field| field.name == "matrix") else { return Ok(Vec::new()) };
     let Shape::Map(pairs) = &matrix.value.shape else {

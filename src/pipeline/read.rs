@@ -62,25 +62,31 @@ pub enum SetMistake {
 }
 
 fn read_along(source: Source, further: Vec<Axis>) -> Result<Pipeline, Mistakes> {
-    let axes = [matrix::axes(&source)?, further].concat();
+    let whole = outlined(&source)?;
+    let axes = [matrix::axes(&source, &whole)?, further].concat();
     if axes.is_empty() {
-        return read_one(source);
+        return read_one(source, whole);
     }
     let mut variants = Vec::new();
     let mut first = None;
     for combination in matrix::combinations(&source, &axes)? {
-        let pipeline = read_one(combination.source)?;
+        let whole = outlined(&combination.source)?;
+        let pipeline = read_one(combination.source, whole)?;
         variants.push((combination.values, pipeline.graph.clone()));
         first.get_or_insert(pipeline);
     }
     // There is a combination: every axis has a value.
-    let Some(first) = first else { return read_one(source) };
+    let Some(first) = first else { return read_one(source, whole) };
     Ok(Pipeline { graph: merge(&first.graph.name, &matrix::short_names(&axes), &variants), ..first })
 }
 
-fn read_one(source: Source) -> Result<Pipeline, Mistakes> {
+fn outlined(source: &Source) -> Result<Value, Mistakes> {
+    outline(&source.text).map_err(|mistake| Mistakes::new(source.clone(), vec![mistake]))
+}
+
+fn read_one(source: Source, whole: Value) -> Result<Pipeline, Mistakes> {
     let mut mistakes = Vec::new();
-    match read_into(&source, &mut mistakes) {
+    match read_into(&source, whole, &mut mistakes) {
         Some((graph, nodes)) if mistakes.is_empty() => Ok(Pipeline { graph, source, nodes }),
         _ => Err(Mistakes::new(source, mistakes)),
     }
@@ -88,8 +94,7 @@ fn read_one(source: Source) -> Result<Pipeline, Mistakes> {
 
 const FIELDS: [&str; 4] = ["name", "seed", "matrix", "nodes"];
 
-fn read_into(source: &Source, mistakes: &mut Vec<Mistake>) -> Option<(Graph, Vec<Written>)> {
-    let whole = outline(&source.text).map_err(|m| mistakes.push(m)).ok()?;
+fn read_into(source: &Source, whole: Value, mistakes: &mut Vec<Mistake>) -> Option<(Graph, Vec<Written>)> {
     let start = head(&whole);
     doubles(&whole, source, mistakes);
     let Shape::Struct { fields, .. } = whole.shape else {

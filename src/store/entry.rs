@@ -63,10 +63,10 @@ impl Store {
 
     /// Returns what a key whose components are at hand made: as [`entry`](Self::entry), and cheaper.
     pub fn entry_of(&self, key: &Key, digest: &Digest) -> Option<Entry> {
-        self.read_entry(digest).filter(|entry| entry.key == *key)
+        self.entry_ahead(digest).or_else(|| self.read_entry(digest)).filter(|entry| entry.key == *key)
     }
 
-    fn read_entry(&self, key: &Digest) -> Option<Entry> {
+    pub(super) fn read_entry(&self, key: &Digest) -> Option<Entry> {
         serde_json::from_slice(&fs::read(self.entry_path(key)).ok()?).ok()
     }
 

@@ -7,7 +7,7 @@
 //! state/KEY/               checkpoints of a key that is not finished
 //! pieces/ab/cdef../       packs of the parts that make up outputs, of one scope (see `pieces`), and `in_use`
 //! scratch/                 outputs being written; swept when no living process owns them
-//! history/                 runs, and the last key of every node
+//! history/                 runs, the last key of every node, and which keys to read ahead
 //! pins/NAME.json           keys that stay until they are unpinned
 //! roots/                   paths of lock files whose keys stay
 //! out/PIPELINE/NODE/       outputs meant to be looked at, as plain files
@@ -18,11 +18,13 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 
 use crate::diagnostic::{Context, Failure};
 use crate::digest::Digest;
 
 use super::Watch;
+use super::ahead::Ahead;
 use super::scratch::Spare;
 
 const ELSEWHERE: &str = "name another folder with `--cache DIR` or `FLOW_CACHE`";
@@ -34,6 +36,7 @@ pub struct Store {
     pub(super) spare: Spare,
     /// Whether it may only be looked at.
     looking: bool,
+    pub(super) ahead: Mutex<Option<Ahead>>,
 }
 
 impl Store {
@@ -46,7 +49,7 @@ impl Store {
         }
         let root = root.canonicalize().doing(|| format!("failed to open the cache at `{}`", root.display()))?;
         let watch = Watch::open(&root.join("stat"));
-        let store = Self { root, watch, spare: Spare::default(), looking: false };
+        let store = Self { root, watch, spare: Spare::default(), looking: false, ahead: Mutex::default() };
         store.sweep();
         Ok(store)
     }
@@ -59,7 +62,7 @@ impl Store {
         }
         let root = if root.exists() { root.canonicalize() } else { std::path::absolute(root) }.doing(what)?;
         let watch = Watch::open(&root.join("stat"));
-        Ok(Self { root, watch, spare: Spare::default(), looking: true })
+        Ok(Self { root, watch, spare: Spare::default(), looking: true, ahead: Mutex::default() })
     }
 
     /// Keeps what was learned about files outside for later runs. Who only looks keeps it where there is a place for it.

@@ -61,6 +61,7 @@ impl Store {
 
     /// Remembers the keys of this run's nodes, given with their digests, beside those of nodes it did not touch.
     pub fn remember(&self, pipeline: &str, nodes: Vec<(&str, Key, Digest)>) -> Result<(), Failure> {
+        self.hint(nodes.iter().map(|(_, _, key)| *key));
         let said = nodes.iter().map(|(name, _, key)| format!("{name} {key}\n")).collect::<String>();
         let head = format!("{}\n", Digest::of(said.as_bytes()));
         let path = self.last_path(pipeline);

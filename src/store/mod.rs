@@ -1,5 +1,6 @@
 //! Content-addressed artefacts, the entries that name them, and the digests of the files outside.
 
+mod ahead;
 mod entry;
 mod statement; // an entry as others can check it
 mod folder;
@@ -18,6 +19,7 @@ mod scratch;
 mod roots; // what must stay
 mod care; // what lies in the store, what may go, what is damaged
 
+pub(crate) use ahead::Ahead;
 pub use care::{Checked, Holding, Sweep};
 pub use entry::{Entry, Provenance, Stored};
 pub use folder::{Durability, Store, atomically};

@@ -141,7 +141,12 @@ impl Store {
 
     /// Whether the object is there and has the bytes its name says. Hashed again only where its stat changed.
     pub(super) fn is_sound(&self, digest: &Digest) -> bool {
-        self.watch().digest(&self.object_path(digest)).is_ok_and(|found| found == *digest)
+        self.sound_ahead(digest) || self.watch().digest(&self.object_path(digest)).is_ok_and(|found| found == *digest)
+    }
+
+    /// Whether the object is there as it was when it was last found sound; one that would have to be hashed counts as not.
+    pub(super) fn is_known_sound(&self, digest: &Digest) -> bool {
+        self.watch().known(&self.object_path(digest)) == Some(*digest)
     }
 }
 

@@ -109,10 +109,8 @@ impl Watch {
 
     fn look(&self, path: &Path) -> io::Result<(Stat, Digest)> {
         let (now, kind) = Stat::of(path)?;
-        if let Some((stat, digest)) = self.table().known.files.get(path)
-            && *stat == now
-        {
-            return Ok((now, *digest));
+        if let Some(digest) = self.digest_of(path, now) {
+            return Ok((now, digest));
         }
         if kind != FileType::RegularFile {
             return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file"));
@@ -124,6 +122,15 @@ impl Watch {
             table.changed = true;
         }
         Ok((stat, digest))
+    }
+
+    /// Returns the digest of the file if its stat tells it.
+    pub fn known(&self, path: &Path) -> Option<Digest> {
+        self.digest_of(path, Stat::of(path).ok()?.0)
+    }
+
+    fn digest_of(&self, path: &Path, now: Stat) -> Option<Digest> {
+        self.table().known.files.get(path).filter(|(stat, _)| *stat == now).map(|(_, digest)| *digest)
     }
 
     fn table(&self) -> MutexGuard<'_, Table> {
