@@ -5,7 +5,7 @@
 use rayon::prelude::*;
 
 use super::clock::{Group, timed};
-use super::matmul::{Matrix, matmul};
+use super::matmul::{Matrix, Start, matmul};
 
 /// The sizes of one convolution.
 #[derive(Clone, Copy, Debug)]
@@ -83,7 +83,7 @@ pub fn conv_forward(conv: Conv, input: &[f32], weight: &[f32], patches: &mut Vec
         let first = images.start * conv.pixels_out() * conv.outputs;
         gather(conv, input, images, patches);
         let target = &mut out[first..first + rows * conv.outputs];
-        matmul(Matrix::new(patches, rows, k), Matrix::new(&weight, k, conv.outputs), target, conv.outputs, false);
+        matmul(Matrix::new(patches, rows, k), Matrix::new(&weight, k, conv.outputs), target, conv.outputs, Start::Nothing);
     }
 }
 
@@ -109,9 +109,9 @@ pub fn conv_backward(
         let first = images.start * conv.pixels_out() * conv.outputs;
         let d = Matrix::new(&d[first..first + rows * conv.outputs], rows, conv.outputs);
         gather(conv, input, images.clone(), patches);
-        matmul(Matrix::new(patches, rows, k).t(), d, &mut grad, conv.outputs, true);
+        matmul(Matrix::new(patches, rows, k).t(), d, &mut grad, conv.outputs, Start::Target);
         if let Some(dx) = d_input.as_deref_mut() {
-            matmul(d, Matrix::new(&weight, k, conv.outputs).t(), patches, k, false);
+            matmul(d, Matrix::new(&weight, k, conv.outputs).t(), patches, k, Start::Nothing);
             let size = conv.height * conv.width * conv.inputs;
             scatter(conv, patches, &mut dx[images.start * size..images.end * size]);
         }

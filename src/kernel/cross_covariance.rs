@@ -6,7 +6,8 @@
 use rayon::prelude::*;
 
 use super::clock::{Group, timed};
-use super::matmul::{Matrix, Shared, matmul_one};
+use super::level::vectorised;
+use super::matmul::{Matrix, Shared, Start, matmul_one};
 use super::pointwise::exp;
 
 /// Sizes: images, tokens per image, width, heads.
@@ -64,10 +65,7 @@ impl Shape {
         let d = self.head_dim();
         let start = self.start(index, which);
         let mut sums = vec![0.0f32; d];
-        for n in 0..self.tokens {
-            let row = &qkv[start + n * 3 * self.dim..][..d];
-            sums.iter_mut().zip(row).for_each(|(s, x)| *s += x * x);
-        }
+        add_squares(&qkv[start..], 3 * self.dim, self.tokens, &mut sums);
         sums.into_iter().map(|s| 1.0 / s.sqrt().max(EPS)).collect()
     }
 }
@@ -81,7 +79,7 @@ pub fn forward(shape: Shape, qkv: &[f32], temperature: &[f32], saved: &mut Saved
     let target = Shared::new(out);
     saved.heads.par_iter_mut().enumerate().for_each(|(index, head)| {
         head.cosine.resize(d * d, 0.0);
-        matmul_one(shape.part(qkv, index, 0).t(), shape.part(qkv, index, 1), &mut head.cosine, d, false);
+        matmul_one(shape.part(qkv, index, 0).t(), shape.part(qkv, index, 1), &mut head.cosine, d, Start::Nothing);
         head.rq = shape.inverse_norms(qkv, index, 0);
         head.rk = shape.inverse_norms(qkv, index, 1);
         let tau = temperature[index % shape.heads];
@@ -92,17 +90,41 @@ pub fn forward(shape: Shape, qkv: &[f32], temperature: &[f32], saved: &mut Saved
         }
         // SAFETY: each (image, head) has columns of its own.
         unsafe {
-            target.matmul(shape.part(qkv, index, 2), Matrix::new(&head.attention, d, d).t(), shape.out_start(index), shape.dim, false)
+            target.matmul(
+                shape.part(qkv, index, 2),
+                Matrix::new(&head.attention, d, d).t(),
+                shape.out_start(index),
+                shape.dim,
+                Start::Nothing,
+            )
         };
     });
 }
 
-/// out = softmax(scale · x).
-fn softmax(x: &[f32], scale: f32, out: &mut [f32]) {
-    let max = x.iter().map(|v| v * scale).fold(f32::NEG_INFINITY, f32::max);
-    out.iter_mut().zip(x).for_each(|(o, v)| *o = exp(v * scale - max));
-    let sum: f32 = out.iter().sum();
-    out.iter_mut().for_each(|o| *o /= sum);
+vectorised! {
+    /// Adds to each column the squares of its numbers in so many rows.
+    fn add_squares(values: &[f32], stride: usize, rows: usize, sums: &mut [f32]) {
+        for row in values.chunks(stride).take(rows) {
+            sums.iter_mut().zip(row).for_each(|(s, x)| *s += *x * *x);
+        }
+    }
+}
+
+vectorised! {
+    /// out = softmax(scale · x).
+    fn softmax(x: &[f32], scale: f32, out: &mut [f32]) {
+        let max = x.iter().map(|v| v * scale).fold(f32::NEG_INFINITY, |a, b| if a > b { a } else { b });
+        out.iter_mut().zip(x).for_each(|(o, v)| *o = exp(v * scale - max));
+        let sum: f32 = out.iter().sum();
+        out.iter_mut().for_each(|o| *o /= sum);
+    }
+}
+
+vectorised! {
+    /// d -= x · pull, number by number.
+    fn take_out(d: &mut [f32], x: &[f32], pull: &[f32]) {
+        d.iter_mut().zip(x).zip(pull).for_each(|((d, x), p)| *d -= *x * *p);
+    }
 }
 
 /// The gradient of qkv from that of out; those of the temperatures are added to `d_temperature`.
@@ -126,10 +148,10 @@ pub fn backward(
         .map(|(index, head)| {
             let d_out = Matrix::strided(&d_out[shape.out_start(index)..], shape.tokens, d, shape.dim, 1);
             // SAFETY, here and below: each (image, head) has columns of its own.
-            unsafe { target.matmul(d_out, Matrix::new(&head.attention, d, d), shape.start(index, 2), 3 * shape.dim, false) };
+            unsafe { target.matmul(d_out, Matrix::new(&head.attention, d, d), shape.start(index, 2), 3 * shape.dim, Start::Nothing) };
             // dA, turned in place into d(qᵀk).
             let mut grad = vec![0.0; d * d];
-            matmul_one(d_out.t(), shape.part(qkv, index, 2), &mut grad, d, false);
+            matmul_one(d_out.t(), shape.part(qkv, index, 2), &mut grad, d, Start::Nothing);
             let tau = temperature[index % shape.heads];
             let mut d_tau = 0.0;
             let (mut along_q, mut along_k) = (vec![0.0; d], vec![0.0; d]);
@@ -151,14 +173,10 @@ pub fn backward(
                 // Through the norm: what points along q itself is taken out again.
                 let pull: Vec<f32> = along.iter().zip(r).map(|(a, r)| a * r * r).collect();
                 let start = shape.start(index, which);
-                unsafe { target.matmul(shape.part(qkv, index, other), product, start, 3 * shape.dim, false) };
+                unsafe { target.matmul(shape.part(qkv, index, other), product, start, 3 * shape.dim, Start::Nothing) };
                 for n in 0..shape.tokens {
                     let at = start + n * 3 * shape.dim;
-                    unsafe {
-                        target.row(at, d, |row| {
-                            row.iter_mut().zip(&qkv[at..at + d]).zip(&pull).for_each(|((g, x), p)| *g -= x * p);
-                        });
-                    }
+                    unsafe { target.row(at, d, |row| take_out(row, &qkv[at..at + d], &pull)) };
                 }
             }
             d_tau

@@ -1,4 +1,4 @@
-//! Matrix products with strides, by the `gemm` crate, cut into blocks that depend on the shapes alone.
+//! Matrix products with strides, on all threads: with AVX-512 our own (`product`), else the `gemm` crate's.
 //!
 //! Cost: 2·m·n·k operations; four fifths of a training step.
 
@@ -6,15 +6,16 @@ use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::clock::{Group, timed};
+use super::level::{Level, level};
 
 /// A matrix inside a slice: element (i, j) lies at `i * row_stride + j * column_stride`.
 #[derive(Clone, Copy)]
 pub struct Matrix<'a> {
-    data: &'a [f32],
-    rows: usize,
-    columns: usize,
-    row_stride: usize,
-    column_stride: usize,
+    pub(super) data: &'a [f32],
+    pub(super) rows: usize,
+    pub(super) columns: usize,
+    pub(super) row_stride: usize,
+    pub(super) column_stride: usize,
 }
 
 impl<'a> Matrix<'a> {
@@ -32,6 +33,11 @@ impl<'a> Matrix<'a> {
         Self { data, rows, columns, row_stride, column_stride }
     }
 
+    /// Returns some of the rows.
+    pub fn rows(self, rows: std::ops::Range<usize>) -> Self {
+        Self::strided(&self.data[rows.start * self.row_stride..], rows.len(), self.columns, self.row_stride, self.column_stride)
+    }
+
     /// Returns the transpose, without moving anything.
     pub fn t(self) -> Self {
         Self { rows: self.columns, columns: self.rows, row_stride: self.column_stride, column_stride: self.row_stride, ..self }
@@ -43,13 +49,13 @@ fn reach(rows: usize, columns: usize, row_stride: usize, column_stride: usize) -
 }
 
 #[derive(Clone, Copy)]
-struct Target(*mut f32);
+struct Place(*mut f32);
 // SAFETY: blocks handed to different threads do not overlap.
-unsafe impl Send for Target {}
+unsafe impl Send for Place {}
 // SAFETY: as above.
-unsafe impl Sync for Target {}
+unsafe impl Sync for Place {}
 
-impl Target {
+impl Place {
     /// Takes the whole struct into a closure, not the bare pointer.
     fn at(self, offset: usize) -> *mut f32 {
         // SAFETY: callers stay inside the slice the pointer was made from.
@@ -57,36 +63,61 @@ impl Target {
     }
 }
 
-/// out (m × n, row stride `stride`) = a · b, or out += a · b. Blocks of the longer side run side by side.
-pub fn matmul(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], stride: usize, add: bool) {
+/// What the target of a product holds before the product is added.
+#[derive(Clone, Copy)]
+pub enum Start<'a> {
+    Nothing,
+    /// What lies there.
+    Target,
+    /// This row in every row, such as a bias.
+    Row(&'a [f32]),
+    TargetAndRow(&'a [f32]),
+}
+
+/// out (m × n, row stride `stride`) = start + a · b. Parts of it are made side by side.
+pub fn matmul(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], stride: usize, start: Start<'_>) {
     let _timer = timed(Group::Products);
-    let (m, n) = check(a, b, out, stride);
-    let target = Target(out.as_mut_ptr());
-    // Blocks of about 96 rows or columns, at most 16 of them: packing the other side again stays cheap. Small sides, such as the weight
-    // gradients of narrow networks, are cut finer, or one core would do them all.
-    let blocks = |length: usize| if m * n * a.columns < 1 << 18 { 1 } else { (length / 96).max((length / 32).min(4)).clamp(1, 16) };
-    if m >= n {
-        let step = m.div_ceil(blocks(m)).next_multiple_of(8);
-        (0..m).step_by(step).collect::<Vec<_>>().into_par_iter().for_each(|start| {
-            let rows = step.min(m - start);
-            let part = Matrix { data: &a.data[start * a.row_stride..], rows, ..a };
-            // SAFETY: rows start..start + rows of `out`, which no other block touches.
-            unsafe { product(part, b, target.at(start * stride), stride, add) };
-        });
-    } else {
-        let step = n.div_ceil(blocks(n)).next_multiple_of(8);
-        (0..n).step_by(step).collect::<Vec<_>>().into_par_iter().for_each(|start| {
-            let columns = step.min(n - start);
-            let part = Matrix { data: &b.data[start * b.column_stride..], columns, ..b };
-            // SAFETY: columns start..start + columns of `out`, which no other block touches.
-            unsafe { product(a, part, target.at(start), stride, add) };
-        });
+    let (m, n) = check(a, b, out, stride, start);
+    let target = Place(out.as_mut_ptr());
+    let (rows, columns) = if m * n * a.columns < 1 << 18 { (m.max(1), n.max(1)) } else { part(m, n) };
+    let corners: Vec<(usize, usize)> = (0..m).step_by(rows).flat_map(|i| (0..n).step_by(columns).map(move |j| (i, j))).collect();
+    corners.into_par_iter().for_each(|(i, j)| {
+        let (rows, columns) = (rows.min(m - i), columns.min(n - j));
+        let a = Matrix { data: &a.data[i * a.row_stride..], rows, ..a };
+        let b = Matrix { data: &b.data[j * b.column_stride..], columns, ..b };
+        let start = match start {
+            Start::Row(row) => Start::Row(&row[j..]),
+            Start::TargetAndRow(row) => Start::TargetAndRow(&row[j..]),
+            plain => plain,
+        };
+        // SAFETY: the rows and columns of this corner, which no other part touches.
+        unsafe { product(a, b, target.at(i * stride + j), stride, start) };
+    });
+}
+
+/// Returns the rows and columns of a part that one thread makes at once.
+fn part(m: usize, n: usize) -> (usize, usize) {
+    let cut = |length: usize, parts: usize, unit: usize| length.div_ceil(parts.max(1)).next_multiple_of(unit);
+    if level() == Level::Avx512 {
+        // Our own product has the same bits however it is cut: a part for every thread, of 8 tiles at least.
+        let parts = rayon::current_num_threads();
+        let (high, wide) = (parts.min(m / 112).max(1), parts.min(n / 128).max(1));
+        return if m >= n {
+            (cut(m, high, 14), cut(n, (parts / high).min(wide), 32))
+        } else {
+            (cut(m, (parts / wide).min(high), 14), cut(n, wide, 32))
+        };
     }
+    // The library's bits depend on the sides of what it is given, so the parts depend on nothing else: about 192 rows or columns, at most 8
+    // of them, since each gathers the other side again. Small sides, such as the weight gradients of narrow networks, are cut finer, or one
+    // core would do them all.
+    let parts = |length: usize| (length / 192).max((length / 32).min(4)).clamp(1, 8);
+    if m >= n { (cut(m, parts(m), 8), n) } else { (m, cut(n, parts(n), 8)) }
 }
 
 /// A slice into which many threads write products, each its own block.
 pub struct Shared<'a> {
-    target: Target,
+    target: Place,
     length: usize,
     slice: std::marker::PhantomData<&'a mut [f32]>,
 }
@@ -94,18 +125,18 @@ pub struct Shared<'a> {
 impl<'a> Shared<'a> {
     /// Shares a slice for as long as it is borrowed.
     pub fn new(slice: &'a mut [f32]) -> Self {
-        Self { target: Target(slice.as_mut_ptr()), length: slice.len(), slice: std::marker::PhantomData }
+        Self { target: Place(slice.as_mut_ptr()), length: slice.len(), slice: std::marker::PhantomData }
     }
 
     /// Writes a · b (or adds it) at `offset` with rows `stride` apart, on this thread alone.
     ///
     /// # Safety
     /// No other thread may touch these elements meanwhile.
-    pub unsafe fn matmul(&self, a: Matrix<'_>, b: Matrix<'_>, offset: usize, stride: usize, add: bool) {
+    pub unsafe fn matmul(&self, a: Matrix<'_>, b: Matrix<'_>, offset: usize, stride: usize, start: Start<'_>) {
         assert_eq!(a.columns, b.rows, "the inner sides of a product differ");
         assert!(offset + reach(a.rows, b.columns, stride, 1) <= self.length, "a product reaches beyond its target");
         // SAFETY: inside the slice by the assertion, ours alone by the caller's promise.
-        unsafe { product(a, b, self.target.at(offset), stride, add) };
+        unsafe { product(a, b, self.target.at(offset), stride, start) };
     }
 
     /// Calls `work` with row `row` of a block `columns` wide at `offset`.
@@ -120,13 +151,16 @@ impl<'a> Shared<'a> {
 }
 
 /// As [`matmul`], on this thread alone: for small products of which many run side by side.
-pub fn matmul_one(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], stride: usize, add: bool) {
-    check(a, b, out, stride);
+pub fn matmul_one(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], stride: usize, start: Start<'_>) {
+    check(a, b, out, stride, start);
     // SAFETY: `check` proved that all of it lies inside `out`.
-    unsafe { product(a, b, out.as_mut_ptr(), stride, add) };
+    unsafe { product(a, b, out.as_mut_ptr(), stride, start) };
 }
 
-fn check(a: Matrix<'_>, b: Matrix<'_>, out: &[f32], stride: usize) -> (usize, usize) {
+fn check(a: Matrix<'_>, b: Matrix<'_>, out: &[f32], stride: usize, start: Start<'_>) -> (usize, usize) {
+    if let Start::Row(row) | Start::TargetAndRow(row) = start {
+        assert_eq!(row.len(), b.columns, "a row to add has another length than the product's");
+    }
     assert_eq!(a.columns, b.rows, "the inner sides of a product differ");
     assert!(b.columns <= stride && reach(a.rows, b.columns, stride, 1) <= out.len(), "a product reaches beyond its target");
     (a.rows, b.columns)
@@ -134,10 +168,35 @@ fn check(a: Matrix<'_>, b: Matrix<'_>, out: &[f32], stride: usize) -> (usize, us
 
 /// # Safety
 /// `out` must be valid for a.rows × b.columns values with this row stride, and nobody else may touch them.
-unsafe fn product(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, stride: usize, add: bool) {
+unsafe fn product(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, stride: usize, start: Start<'_>) {
     if a.rows == 0 || b.columns == 0 {
         return;
     }
+    #[cfg(target_arch = "x86_64")]
+    if level() == Level::Avx512 && a.columns > 0 {
+        // SAFETY: the caller's promise, and `level` returns only what this machine has.
+        return unsafe { super::product::product(a, b, out, stride, start) };
+    }
+    // SAFETY: the caller's promise, and the bounds that `Matrix::strided` proved.
+    unsafe { library_product(a, b, out, stride, start) }
+}
+
+/// A product by the `gemm` crate, which knows the vector units of other machines.
+///
+/// # Safety
+/// As [`product`].
+unsafe fn library_product(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, stride: usize, start: Start<'_>) {
+    if let Start::Row(row) | Start::TargetAndRow(row) = start {
+        for i in 0..a.rows {
+            // SAFETY: row i of the target, by the caller's promise.
+            let target = unsafe { std::slice::from_raw_parts_mut(out.add(i * stride), b.columns) };
+            match start {
+                Start::Row(_) => target.copy_from_slice(&row[..b.columns]),
+                _ => target.iter_mut().zip(row).for_each(|(t, r)| *t += *r),
+            }
+        }
+    }
+    let (add, ones) = (!matches!(start, Start::Nothing), 1.0);
     // SAFETY: the caller's promise, and the bounds that `Matrix::strided` proved.
     unsafe {
         gemm::gemm(
@@ -154,8 +213,8 @@ unsafe fn product(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, stride: usize, ad
             b.data.as_ptr(),
             b.column_stride as isize,
             b.row_stride as isize,
-            1.0,
-            1.0,
+            ones,
+            ones,
             false,
             false,
             false,
@@ -172,29 +231,68 @@ mod tests {
         (0..n).map(|i| ((i * 37 + 11) % 101) as f32 / 50.0 - 1.0).collect()
     }
 
-    #[test]
-    fn products_with_any_strides_are_those_of_the_definition() {
-        for (m, n, k) in [(3, 4, 5), (300, 7, 40), (7, 500, 90), (130, 260, 33)] {
-            let (a, b) = (numbers(m * k), numbers(n * k));
-            let mut out = vec![1.0; m * (n + 2)];
-            matmul(Matrix::new(&a, k, m).t(), Matrix::new(&b, n, k).t(), &mut out, n + 2, true);
-            for (i, j) in [(0, 0), (m - 1, n - 1), (m / 2, n / 3)] {
-                let exact: f64 = 1.0 + (0..k).map(|l| f64::from(a[l * m + i]) * f64::from(b[j * k + l])).sum::<f64>();
-                assert!((f64::from(out[i * (n + 2) + j]) - exact).abs() < 1e-4);
+    /// Every number of the target against the definition in f64, for both executions.
+    fn assert_right(a: Matrix<'_>, b: Matrix<'_>, stride: usize) {
+        let (m, n, k) = (a.rows, b.columns, a.columns);
+        let row = numbers(n);
+        let at = |x: Matrix<'_>, i: usize, j: usize| f64::from(x.data[i * x.row_stride + j * x.column_stride]);
+        for start in [Start::Nothing, Start::Target, Start::Row(&row), Start::TargetAndRow(&row)] {
+            let (mut ours, mut library) = (vec![1.0; m * stride], vec![1.0; m * stride]);
+            matmul(a, b, &mut ours, stride, start);
+            // SAFETY: all of `library` is ours.
+            unsafe { library_product(a, b, library.as_mut_ptr(), stride, start) };
+            for i in 0..m {
+                for j in 0..n {
+                    let terms: Vec<f64> = (0..k).map(|l| at(a, i, l) * at(b, l, j)).collect();
+                    let scale = 2.0 + terms.iter().map(|term| term.abs()).sum::<f64>();
+                    let exact: f64 = terms.iter().sum::<f64>()
+                        + if matches!(start, Start::Target | Start::TargetAndRow(_)) { 1.0 } else { 0.0 }
+                        + if matches!(start, Start::Row(_) | Start::TargetAndRow(_)) { f64::from(row[j]) } else { 0.0 };
+                    for found in [ours[i * stride + j], library[i * stride + j]] {
+                        assert!((f64::from(found) - exact).abs() < 4e-6 * scale, "{m}x{n}x{k} at {i}, {j}: {found} instead of {exact}");
+                    }
+                }
+                assert!(ours[i * stride + n..(i + 1) * stride].iter().all(|x| *x == 1.0), "what lies between rows is left alone");
             }
-            assert_eq!(out[n], 1.0, "what lies between rows is left alone");
         }
     }
 
     #[test]
-    fn the_number_of_threads_changes_no_bit() {
-        let (a, b) = (numbers(1000 * 64), numbers(64 * 200));
+    fn products_of_any_sides_and_strides_are_those_of_the_definition() {
+        for (m, n, k) in [(1, 1, 1), (3, 4, 5), (14, 32, 16), (15, 33, 17), (300, 7, 40), (7, 500, 90), (66, 50, 400), (130, 260, 33)] {
+            let (a, b) = (numbers(m * k), numbers(n * k));
+            let (plain, turned) = (Matrix::new(&a, m, k), Matrix::new(&a, k, m).t());
+            for (a, b) in [
+                (plain, Matrix::new(&b, k, n)),
+                (plain, Matrix::new(&b, n, k).t()),
+                (turned, Matrix::new(&b, k, n)),
+                (turned, Matrix::new(&b, n, k).t()),
+            ] {
+                assert_right(a, b, n + 2);
+            }
+            let (a, b) = (numbers(3 * m * 2 * k), numbers(2 * k * 3 * n));
+            assert_right(Matrix::strided(&a, m, k, 6 * k, 2), Matrix::strided(&b, k, n, 6 * n, 3), n);
+        }
+    }
+
+    #[test]
+    fn the_number_of_threads_and_the_cut_change_no_bit() {
+        let (a, b) = (numbers(1000 * 800), numbers(800 * 500));
+        let (left, right) = (Matrix::new(&a, 1000, 800), Matrix::new(&b, 800, 500));
         let run = |threads| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-            let mut out = vec![0.0; 1000 * 200];
-            pool.install(|| matmul(Matrix::new(&a, 1000, 64), Matrix::new(&b, 64, 200), &mut out, 200, false));
+            let mut out = vec![0.0; 1000 * 500];
+            pool.install(|| matmul(left, right, &mut out, 500, Start::Nothing));
             out
         };
-        assert_eq!(run(1), run(3));
+        let one = run(1);
+        assert!(one == run(3) && one == run(16));
+    }
+
+    #[test]
+    fn a_product_over_no_depth_is_what_it_starts_from() {
+        let mut out = vec![2.0; 6];
+        matmul(Matrix::new(&[], 2, 0), Matrix::new(&[], 0, 3), &mut out, 3, Start::Row(&[1.0, 2.0, 3.0]));
+        assert_eq!(out, [1.0, 2.0, 3.0, 1.0, 2.0, 3.0]);
     }
 }

@@ -3,13 +3,17 @@
 //! A "row" is one token (or pixel) with all its channels. Every kernel gives the same bits for any number of threads:
 //! work is cut into pieces that depend on the shapes alone, and partial sums are added in the order of the pieces.
 
-mod level; // which instructions this machine has
+pub(crate) mod level; // which instructions this machine has
 mod pieces; // cutting work
 mod workers; // where it is done
 pub mod clock; // where the time goes
 mod peak; // what the cores can do at most
 pub mod memory; // what the process uses, and may still get
 mod matmul; // matrix products
+#[cfg(target_arch = "x86_64")]
+mod product; // one of them, on one thread
+#[cfg(target_arch = "x86_64")]
+mod tile; // its innermost loop
 mod pointwise; // exp, GELU, bias, scale
 mod layer_norm;
 mod batch_norm;
@@ -23,8 +27,11 @@ pub use cross_covariance::{Saved as XcaSaved, Shape as XcaShape, backward as xca
 pub use depthwise::{Maps, depthwise, depthwise_weights};
 pub use layer_norm::{LayerNorm, affine, layer_norm, layer_norm_backward};
 pub use level::level;
-pub use matmul::{Matrix, Shared, matmul, matmul_one};
+pub(crate) use level::vectorised;
+pub use matmul::{Matrix, Shared, Start, matmul, matmul_one};
 pub use peak::peak_flops;
 pub use pieces::{PIECES, column_sums, each_row_block, pieces};
-pub use pointwise::{add_column_sums, add_rows, exp, fill_rows, gelu, gelu_backward, multiply};
+pub use pointwise::{
+    add_column_sums, add_scaled, add_scaled_rows, dot, exp, gelu, gelu_backward, multiply, multiply_one, row_dots, scale_rows,
+};
 pub use workers::on_workers;

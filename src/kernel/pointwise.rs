@@ -4,7 +4,7 @@ use rayon::prelude::*;
 
 use super::clock::{Group, timed};
 use super::level::vectorised;
-use super::pieces::each_row_block;
+use super::pieces::PIECES;
 
 /// e^x for x in about ±87, relative error below 2e-7 (Cephes' polynomial, split of ln 2 in two).
 #[inline(always)]
@@ -58,7 +58,8 @@ pub fn gelu(values: &mut [f32], slopes: &mut [f32], bias: &[f32]) {
 }
 
 vectorised! {
-    fn multiply_block(values: &mut [f32], by: &[f32]) {
+    /// values *= by, on this thread alone.
+    pub fn multiply_one(values: &mut [f32], by: &[f32]) {
         values.iter_mut().zip(by).for_each(|(v, b)| *v *= *b);
     }
 }
@@ -66,13 +67,33 @@ vectorised! {
 /// values *= by, element by element.
 pub fn multiply(values: &mut [f32], by: &[f32]) {
     let _timer = timed(Group::Pointwise);
-    values.par_chunks_mut(16_384).zip(by.par_chunks(16_384)).for_each(|(v, b)| multiply_block(v, b));
+    values.par_chunks_mut(16_384).zip(by.par_chunks(16_384)).for_each(|(v, b)| multiply_one(v, b));
+}
+
+vectorised! {
+    fn multiply_and_sum_rows(d: &mut [f32], slopes: &[f32], sums: &mut [f32]) {
+        for (row, slope) in d.chunks_exact_mut(sums.len()).zip(slopes.chunks_exact(sums.len())) {
+            for ((d, s), sum) in row.iter_mut().zip(slope).zip(sums.iter_mut()) {
+                *d *= *s;
+                *sum += *d;
+            }
+        }
+    }
 }
 
 /// The gradient before a GELU from the one behind it: d *= slopes; the sums of the rows are added to `bias_grad`.
 pub fn gelu_backward(d: &mut [f32], slopes: &[f32], bias_grad: &mut [f32]) {
-    multiply(d, slopes);
-    add_column_sums(d, bias_grad);
+    let _timer = timed(Group::Gelu);
+    let columns = bias_grad.len();
+    let length = (d.len() / columns).div_ceil(PIECES).max(1) * columns;
+    let pieces = d.par_chunks_mut(length).zip(slopes.par_chunks(length)).map(|(d, slopes)| {
+        let mut sums = vec![0.0; columns];
+        multiply_and_sum_rows(d, slopes, &mut sums);
+        sums
+    });
+    for sums in pieces.collect::<Vec<_>>() {
+        bias_grad.iter_mut().zip(sums).for_each(|(grad, sum)| *grad += sum);
+    }
 }
 
 vectorised! {
@@ -92,24 +113,52 @@ pub fn add_column_sums(values: &[f32], sums: &mut [f32]) {
     });
 }
 
-/// Every row becomes `row`.
-pub fn fill_rows(values: &mut [f32], row: &[f32]) {
-    let _timer = timed(Group::Pointwise);
-    each_row_block(values, row.len(), |_, block| block.chunks_exact_mut(row.len()).for_each(|r| r.copy_from_slice(row)));
-}
-
 vectorised! {
-    fn add_row_block(values: &mut [f32], row: &[f32]) {
-        for out in values.chunks_exact_mut(row.len()) {
-            out.iter_mut().zip(row).for_each(|(v, x)| *v += *x);
-        }
+    fn scale(values: &mut [f32], by: f32) {
+        values.iter_mut().for_each(|v| *v *= by);
     }
 }
 
-/// Every row has `row` added.
-pub fn add_rows(values: &mut [f32], row: &[f32]) {
+vectorised! {
+    /// values += by · others, on this thread alone.
+    pub fn add_scaled(values: &mut [f32], others: &[f32], by: f32) {
+        values.iter_mut().zip(others).for_each(|(v, x)| *v += by * *x);
+    }
+}
+
+vectorised! {
+    /// Returns the scalar product, on this thread alone.
+    pub fn dot(a: &[f32], b: &[f32]) -> f32 {
+        // Sums side by side, since one after the other would wait for each addition.
+        let mut sums = [0.0f32; 32];
+        let (a, b) = (a.as_chunks::<32>(), b.as_chunks::<32>());
+        for (a, b) in a.0.iter().zip(b.0) {
+            (0..32).for_each(|i| sums[i] += a[i] * b[i]);
+        }
+        sums.iter().sum::<f32>() + a.1.iter().zip(b.1).map(|(x, y)| x * y).sum::<f32>()
+    }
+}
+
+/// Row r is multiplied by by[r].
+pub fn scale_rows(values: &mut [f32], by: &[f32]) {
     let _timer = timed(Group::Pointwise);
-    each_row_block(values, row.len(), |_, block| add_row_block(block, row));
+    let columns = values.len() / by.len();
+    values.par_chunks_mut(columns).zip(by).with_min_len(16).for_each(|(row, by)| scale(row, *by));
+}
+
+/// values += others, of which row r is multiplied by by[r].
+pub fn add_scaled_rows(values: &mut [f32], others: &[f32], by: &[f32]) {
+    let _timer = timed(Group::Pointwise);
+    let columns = values.len() / by.len();
+    let rows = values.par_chunks_mut(columns).zip(others.par_chunks(columns)).zip(by);
+    rows.with_min_len(16).for_each(|((row, other), by)| add_scaled(row, other, *by));
+}
+
+/// Returns the scalar product of each of `rows` rows of `a` with that of `b`.
+pub fn row_dots(a: &[f32], b: &[f32], rows: usize) -> Vec<f32> {
+    let _timer = timed(Group::Pointwise);
+    let columns = a.len() / rows;
+    a.par_chunks(columns).zip(b.par_chunks(columns)).with_min_len(16).map(|(a, b)| dot(a, b)).collect()
 }
 
 #[cfg(test)]
@@ -123,6 +172,21 @@ mod tests {
             let exact = f64::from(x).exp();
             assert!((f64::from(exp(x)) / exact - 1.0).abs() < 2.5e-7, "{x}");
         }
+    }
+
+    #[test]
+    fn passes_over_rows_are_those_of_their_definitions() {
+        let a: Vec<f32> = (0..3 * 70).map(|i| i as f32 / 100.0).collect();
+        let dots = row_dots(&a, &a, 3);
+        for (r, dot) in dots.iter().enumerate() {
+            let exact: f64 = a[r * 70..(r + 1) * 70].iter().map(|x| f64::from(*x).powi(2)).sum();
+            assert!((f64::from(*dot) / exact - 1.0).abs() < 1e-6);
+        }
+        let mut scaled = a.clone();
+        scale_rows(&mut scaled, &[1.0, 2.0, 0.5]);
+        let mut added = vec![0.0; a.len()];
+        add_scaled_rows(&mut added, &a, &[1.0, 2.0, 0.5]);
+        assert!(scaled == added && scaled[70] == 2.0 * a[70] && scaled[209] == 0.5 * a[209]);
     }
 
     #[test]

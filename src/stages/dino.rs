@@ -145,7 +145,7 @@ impl Stage for Dino {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn params(&self) -> Value {

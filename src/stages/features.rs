@@ -50,7 +50,7 @@ impl Stage for Features {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn params(&self) -> Value {

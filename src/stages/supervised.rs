@@ -136,7 +136,7 @@ impl Stage for Supervised {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn params(&self) -> Value {
@@ -225,7 +225,7 @@ impl Stage for LinearProbe {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn params(&self) -> Value {

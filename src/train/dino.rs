@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::dino_loss::{LossReport, LossSums, Shape, loss_and_gradient, move_centre};
-use super::optimiser::{Adam, Hyper, average};
+use super::optimiser::{Adam, Follower, Hyper};
 use super::representation::{effective_rank, spread};
 use crate::diagnostic::Failure;
 use crate::kernel::{add_column_sums, on_workers};
@@ -145,22 +145,26 @@ impl Dino {
         let whole: usize = parts.iter().map(|views| views.batch).sum();
         let outputs = self.head.outputs();
         let (mut sums, mut logit_sums) = (LossSums::new(outputs), vec![0.0; outputs]);
-        self.head_grads.fill(0.0);
-        self.backbone_grads.fill(0.0);
         self.seen.clear();
         for views in parts {
-            self.part(views, whole, numbers, &mut sums, &mut logit_sums)?;
+            if let Err(failure) = self.part(views, whole, numbers, &mut sums, &mut logit_sums) {
+                // What went wrong leaves nothing in the next step's gradients, which else are 0 after each.
+                self.head_grads.fill(0.0);
+                self.backbone_grads.fill(0.0);
+                return Err(failure);
+            }
         }
         let State { step, student, teacher, centre, adam_backbone, adam_head } = &mut self.state;
         let frozen = numbers.freeze_last_layer;
-        adam_backbone.step(&mut student.backbone.params, &mut self.backbone_grads, &numbers.hyper, |_| true);
-        adam_head.step(&mut student.head.params, &mut self.head_grads, &numbers.hyper, |entry| {
+        let follow = |params| Some(Follower { params, momentum: numbers.teacher_momentum });
+        let (pair, grads) = (&mut student.backbone, &mut self.backbone_grads);
+        adam_backbone.step(&mut pair.params, grads, &numbers.hyper, follow(&mut teacher.backbone.params), |_| true);
+        let (pair, grads) = (&mut student.head, &mut self.head_grads);
+        adam_head.step(&mut pair.params, grads, &numbers.hyper, follow(&mut teacher.head.params), |entry| {
             // The gain of the last layer never moves; its directions not while they are frozen.
             !(entry.name.ends_with("weight_g") || (frozen && entry.name.starts_with("last_layer")))
         });
         move_centre(centre, &logit_sums, 2 * whole, numbers.centre_momentum);
-        average(&mut teacher.backbone.params, &student.backbone.params, numbers.teacher_momentum);
-        average(&mut teacher.head.params, &student.head.params, numbers.teacher_momentum);
         *step += 1;
         let centre_norm = centre.iter().map(|c| f64::from(*c).powi(2)).sum::<f64>().sqrt();
         Ok(DinoStep { loss: sums.report(), centre_norm, feature_std: spread(&self.seen, self.network.sizes().dim) })

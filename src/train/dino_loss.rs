@@ -6,6 +6,7 @@
 use rayon::prelude::*;
 
 use crate::kernel::clock::{Group, timed};
+use crate::kernel::{exp, vectorised};
 
 /// Loss and what goes with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -51,17 +52,58 @@ impl LossSums {
     }
 }
 
-/// Writes softmax(scale · (x - shift)) into `out`.
-fn softmax(x: &[f32], shift: Option<&[f32]>, scale: f32, out: &mut [f32]) {
-    match shift {
-        Some(shift) => out.iter_mut().zip(x).zip(shift).for_each(|((o, x), c)| *o = (x - c) * scale),
-        None => out.iter_mut().zip(x).for_each(|(o, x)| *o = x * scale),
+/// How many numbers are added up in f32 before their sum goes to f64: in lanes of sixteen, so that no addition waits for the one before.
+const SOME: usize = 256;
+
+/// Σ f(x, y), in lanes.
+#[inline(always)]
+fn sum(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f64 {
+    let mut whole = 0.0;
+    for (x, y) in x.chunks(SOME).zip(y.chunks(SOME)) {
+        let mut lanes = [0.0f32; 16];
+        let ((x, last_x), (y, last_y)) = (x.as_chunks::<16>(), y.as_chunks::<16>());
+        for (x, y) in x.iter().zip(y) {
+            (0..16).for_each(|i| lanes[i] += f(x[i], y[i]));
+        }
+        whole += f64::from(lanes.iter().sum::<f32>()) + last_x.iter().zip(last_y).map(|(x, y)| f64::from(f(*x, *y))).sum::<f64>();
     }
-    let max = out.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    out.iter_mut().for_each(|o| *o = crate::kernel::exp(*o - max));
-    let sum: f64 = out.iter().map(|o| f64::from(*o)).sum();
-    let inverse = (1.0 / sum) as f32;
-    out.iter_mut().for_each(|o| *o *= inverse);
+    whole
+}
+
+#[inline(always)]
+fn largest(x: &[f32]) -> f32 {
+    let mut lanes = [f32::NEG_INFINITY; 16];
+    let (some, rest) = x.as_chunks::<16>();
+    some.iter().for_each(|x| (0..16).for_each(|i| lanes[i] = if x[i] > lanes[i] { x[i] } else { lanes[i] }));
+    lanes.into_iter().chain(rest.iter().copied()).fold(f32::NEG_INFINITY, f32::max)
+}
+
+vectorised! {
+    /// Turns logits into softmax((x - centre)/temperature) and returns its entropy in nats.
+    fn teacher_row(row: &mut [f32], centre: &[f32], scale: f32) -> f64 {
+        row.iter_mut().zip(centre).for_each(|(x, c)| *x = (*x - c) * scale);
+        let max = largest(row);
+        row.iter_mut().for_each(|x| *x -= max);
+        let mass = sum(row, row, |x, _| exp(x));
+        // -Σ p ln p with ln p = x - ln Σ.
+        let (inverse, log) = ((1.0 / mass) as f32, mass.ln() as f32);
+        let entropy = sum(row, row, |x, _| exp(x) * inverse * (log - x));
+        row.iter_mut().for_each(|x| *x = exp(*x) * inverse);
+        entropy
+    }
+}
+
+vectorised! {
+    /// Turns a student's logits into the gradient of -Σ wanted · log softmax(scale · x), times `factor`, and returns that sum.
+    fn student_row(row: &mut [f32], wanted: &[f32], scale: f32, factor: f32) -> f64 {
+        let max = largest(row) * scale;
+        let mass = sum(row, row, |x, _| exp(x * scale - max));
+        let cross = sum(row, wanted, |x, p| p * (x * scale));
+        let total = sum(wanted, wanted, |p, _| p);
+        let inverse = (total / mass) as f32;
+        row.iter_mut().zip(wanted).for_each(|(x, p)| *x = factor * (exp(*x * scale - max) * inverse - p));
+        total * (mass.ln() + f64::from(max)) - cross
+    }
 }
 
 /// Turns the student's logits (views · batch × K, view by view) into the gradient of the whole step's loss, in place, and adds to `sums`.
@@ -78,46 +120,24 @@ pub fn loss_and_gradient(
 ) {
     let _timer = timed(Group::Loss);
     let Shape { batch, whole, views, outputs } = shape;
-    let entropies: Vec<f64> = teacher
-        .par_chunks_exact_mut(outputs)
-        .map(|row| {
-            let logits = row.to_vec();
-            softmax(&logits, Some(centre), 1.0 / teacher_temp as f32, row);
-            row.iter().filter(|p| **p > 0.0).map(|p| -f64::from(*p) * f64::from(*p).ln()).sum()
-        })
-        .collect();
+    let temperature = 1.0 / teacher_temp as f32;
+    let entropies: Vec<f64> = teacher.par_chunks_exact_mut(outputs).map(|row| teacher_row(row, centre, temperature)).collect();
     sums.entropy += entropies.iter().sum::<f64>();
     teacher.chunks_exact(outputs).for_each(|row| sums.mean.iter_mut().zip(row).for_each(|(m, p)| *m += f64::from(*p)));
     sums.rows += teacher.len() / outputs;
 
+    let (first, second) = teacher.split_at(batch * outputs);
+    // What a local view is held against: both global views of its image.
+    let both: Vec<f32> = if views > 2 { first.par_iter().zip(second).map(|(a, b)| a + b).collect() } else { Vec::new() };
     let pairs = 2 * (views - 1);
     let weight = 1.0 / (pairs * whole) as f64;
-    let scale = 1.0 / student_temp as f32;
-    let teacher = &*teacher;
     let losses: Vec<f64> = student
         .par_chunks_exact_mut(outputs)
         .enumerate()
         .map(|(index, row)| {
             let (view, image) = (index / batch, index % batch);
-            let targets: Vec<&[f32]> =
-                (0..2).filter(|q| *q != view).map(|q| &teacher[(q * batch + image) * outputs..][..outputs]).collect();
-            // log softmax first, for the loss: the largest logit and the sum of the rest.
-            let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max) * scale;
-            let sum: f64 = row.iter().map(|x| f64::from(crate::kernel::exp(x * scale - max))).sum();
-            let log_sum = sum.ln() + f64::from(max);
-            let mut loss = 0.0;
-            for target in &targets {
-                let cross: f64 = row.iter().zip(*target).map(|(x, p)| f64::from(*p) * f64::from(x * scale)).sum();
-                let mass: f64 = target.iter().map(|p| f64::from(*p)).sum();
-                loss += mass * log_sum - cross;
-            }
-            let factor = (weight / student_temp) as f32;
-            let inverse = (targets.len() as f64 / sum) as f32;
-            for (k, x) in row.iter_mut().enumerate() {
-                let wanted: f32 = targets.iter().map(|t| t[k]).sum();
-                *x = factor * (crate::kernel::exp(*x * scale - max) * inverse - wanted);
-            }
-            loss
+            let wanted = [second, first].get(view).copied().unwrap_or(&both);
+            student_row(row, &wanted[image * outputs..][..outputs], 1.0 / student_temp as f32, (weight / student_temp) as f32)
         })
         .collect();
     sums.loss += losses.iter().sum::<f64>() * weight;

@@ -1,7 +1,8 @@
-//! Gradient clipping and AdamW in one pass over the arena, and the teacher's average.
+//! Gradient clipping, AdamW and the teacher's average in one pass over the arena.
 //!
-//! AGC: Brock et al. 2021 (arXiv:2102.06171), as timm's `adaptive_clip_grad`. AdamW: Loshchilov and Hutter 2019, as PyTorch's.
-//! Each value is read once: parameter, gradient, two moments.
+//! AGC: Brock et al. 2021 (arXiv:2102.06171), as timm's `adaptive_clip_grad`. AdamW: Loshchilov and Hutter 2019, as PyTorch's. The teacher:
+//! t = momentum · t + (1 - momentum) · p (Caron et al. 2021). Memory is what it costs: parameter, gradient, two moments and the teacher come
+//! by once, 32 bytes to read and write for each parameter and its gradient, 8 for the teacher's.
 
 use std::sync::Arc;
 
@@ -9,6 +10,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::clock::{Group, timed};
+use crate::kernel::vectorised;
 use crate::model::{Entry, Layout};
 
 /// How gradients are clipped before the step.
@@ -64,6 +66,23 @@ struct Pass {
     clip: Clip,
     /// Factor on the gradient of the whole tensor.
     factor: f32,
+    /// How much of the teacher stays.
+    keep: f32,
+}
+
+/// The teacher that follows the parameters, and its momentum.
+pub struct Follower<'a> {
+    pub params: &'a mut [f32],
+    pub momentum: f64,
+}
+
+/// A stretch of whole units.
+struct Stretch<'a> {
+    p: &'a mut [f32],
+    g: &'a mut [f32],
+    m: &'a mut [f32],
+    v: &'a mut [f32],
+    teacher: &'a mut [f32],
 }
 
 impl Adam {
@@ -73,21 +92,41 @@ impl Adam {
         Self { first: vec![0.0; n], second: vec![0.0; n], steps: vec![0; layout.params().len()], layout }
     }
 
-    /// Takes a step with every tensor for which `moves` says so. Gradients are used up.
-    pub fn step(&mut self, params: &mut [f32], grads: &mut [f32], hyper: &Hyper, moves: impl Fn(&Entry) -> bool) {
+    /// Takes a step with every tensor for which `moves` says so, after which the teacher follows all of them. The gradients become 0.
+    pub fn step(
+        &mut self,
+        params: &mut [f32],
+        grads: &mut [f32],
+        hyper: &Hyper,
+        mut teacher: Option<Follower<'_>>,
+        moves: impl Fn(&Entry) -> bool,
+    ) {
         let _timer = timed(Group::Optimiser);
         let layout = self.layout.clone();
-        for (i, entry) in layout.params().iter().enumerate().filter(|(_, e)| moves(e)) {
+        for (i, entry) in layout.params().iter().enumerate() {
+            let range = entry.range();
+            let unit = if entry.shape.len() <= 1 { entry.len() } else { entry.len() / entry.shape[0] };
+            let size = unit * (8192 / unit).max(1);
+            let (p, g) = (&mut params[range.clone()], &mut grads[range.clone()]);
+            let teacher = teacher.as_mut().map(|t| (&mut t.params[range.clone()], t.momentum));
+            if !moves(entry) {
+                g.par_chunks_mut(size).for_each(|g| g.fill(0.0));
+                if let Some((teacher, momentum)) = teacher {
+                    let follow = teacher.par_chunks_mut(size).zip(p.par_chunks(size));
+                    follow.for_each(|(t, p)| average(t, p, momentum as f32));
+                }
+                continue;
+            }
             self.steps[i] += 1;
             let t = self.steps[i] as i32;
-            let range = entry.range();
             let factor = match hyper.clip {
                 Clip::Tensor(limit) => {
-                    let norm = grads[range.clone()].iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
+                    let norm = g.iter().map(|g| f64::from(*g).powi(2)).sum::<f64>().sqrt();
                     (limit / (norm + 1e-6)).min(1.0) as f32
                 }
                 _ => 1.0,
             };
+            let (teacher, momentum) = teacher.unwrap_or_default();
             let pass = Pass {
                 rate: (hyper.lr / (1.0 - hyper.beta1.powi(t))) as f32,
                 decay: if entry.decays() { (1.0 - hyper.lr * hyper.weight_decay) as f32 } else { 1.0 },
@@ -97,42 +136,55 @@ impl Adam {
                 eps: hyper.eps as f32,
                 clip: hyper.clip,
                 factor,
+                keep: momentum as f32,
             };
-            let unit = if entry.shape.len() <= 1 { entry.len() } else { entry.len() / entry.shape[0] };
-            let size = unit * (8192 / unit).max(1);
-            params[range.clone()]
-                .par_chunks_mut(size)
-                .zip(grads[range.clone()].par_chunks_mut(size))
-                .zip(self.first[range.clone()].par_chunks_mut(size))
-                .zip(self.second[range].par_chunks_mut(size))
-                .for_each(|(((p, g), m), v)| pass.rows(unit, p, g, m, v));
+            let (m, v) = (&mut self.first[range.clone()], &mut self.second[range]);
+            // Without a teacher every stretch gets an empty one.
+            let mut teachers: Vec<&mut [f32]> = teacher.chunks_mut(size).collect();
+            teachers.resize_with(p.len().div_ceil(size), Default::default);
+            p.par_chunks_mut(size)
+                .zip(g.par_chunks_mut(size))
+                .zip(m.par_chunks_mut(size))
+                .zip(v.par_chunks_mut(size))
+                .zip(teachers)
+                .for_each(|((((p, g), m), v), teacher)| step_units(&pass, unit, Stretch { p, g, m, v, teacher }));
         }
     }
 }
 
-impl Pass {
-    fn rows(&self, unit: usize, p: &mut [f32], g: &mut [f32], m: &mut [f32], v: &mut [f32]) {
-        let units = p.chunks_mut(unit).zip(g.chunks_mut(unit)).zip(m.chunks_mut(unit)).zip(v.chunks_mut(unit));
-        for (((p, g), m), v) in units {
-            let factor = match self.clip {
+vectorised! {
+    fn step_units(pass: &Pass, unit: usize, stretch: Stretch<'_>) {
+        let Stretch { p, g, m, v, teacher } = stretch;
+        for ((p, g), (m, v)) in p.chunks_mut(unit).zip(g.chunks_mut(unit)).zip(m.chunks_mut(unit).zip(v.chunks_mut(unit))) {
+            let factor = match pass.clip {
                 Clip::Agc(share) => {
                     let limit = share as f32 * norm(p).max(AGC_EPS);
                     let size = norm(g);
                     if size < limit { 1.0 } else { limit / size.max(1e-6) }
                 }
-                _ => self.factor,
+                _ => pass.factor,
             };
-            for (((p, g), m), v) in p.iter_mut().zip(g.iter()).zip(m.iter_mut()).zip(v.iter_mut()) {
-                let g = g * factor;
-                *m = self.beta1 * *m + (1.0 - self.beta1) * g;
-                *v = self.beta2 * *v + (1.0 - self.beta2) * g * g;
-                *p = *p * self.decay - self.rate * *m / (v.sqrt() * self.second_scale + self.eps);
+            for (((p, g), m), v) in p.iter_mut().zip(g.iter_mut()).zip(m.iter_mut()).zip(v.iter_mut()) {
+                let clipped = *g * factor;
+                *m = pass.beta1 * *m + (1.0 - pass.beta1) * clipped;
+                *v = pass.beta2 * *v + (1.0 - pass.beta2) * clipped * clipped;
+                *p = *p * pass.decay - pass.rate * *m / (v.sqrt() * pass.second_scale + pass.eps);
+                *g = 0.0;
             }
         }
+        // The stretch is still in the inner cache.
+        teacher.iter_mut().zip(p.iter()).for_each(|(t, p)| *t = *t * pass.keep + *p * (1.0 - pass.keep));
+    }
+}
+
+vectorised! {
+    fn average(teacher: &mut [f32], student: &[f32], keep: f32) {
+        teacher.iter_mut().zip(student).for_each(|(t, p)| *t = *t * keep + *p * (1.0 - keep));
     }
 }
 
 /// Euclidean norm in sixteen lanes.
+#[inline(always)]
 fn norm(x: &[f32]) -> f32 {
     let mut lanes = [0.0f32; 16];
     let (chunks, rest) = x.as_chunks::<16>();
@@ -140,14 +192,4 @@ fn norm(x: &[f32]) -> f32 {
         lanes.iter_mut().zip(chunk).for_each(|(s, v)| *s += v * v);
     }
     (lanes.iter().sum::<f32>() + rest.iter().map(|v| v * v).sum::<f32>()).sqrt()
-}
-
-/// teacher = momentum · teacher + (1 - momentum) · student.
-pub fn average(teacher: &mut [f32], student: &[f32], momentum: f64) {
-    let _timer = timed(Group::Optimiser);
-    let (keep, take) = (momentum as f32, (1.0 - momentum) as f32);
-    teacher
-        .par_chunks_mut(16_384)
-        .zip(student.par_chunks(16_384))
-        .for_each(|(t, s)| t.iter_mut().zip(s).for_each(|(t, s)| *t = *t * keep + s * take));
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use rayon::prelude::*;
 
 use super::linear::Linear;
-use crate::kernel::{Matrix, gelu, gelu_backward, matmul};
+use crate::kernel::{Matrix, Start, add_scaled, dot, gelu, gelu_backward, matmul, matmul_one, multiply_one, row_dots, scale_rows};
 use crate::model::{HeadSizes, Layout};
 
 /// A projection head that runs on the CPU kernels. Holds no weights.
@@ -86,14 +86,16 @@ impl Head {
         }
         let b = self.bottleneck;
         let z = &tape.inputs[last + 1];
-        tape.inverse = z.chunks_exact(b).map(|row| 1.0 / norm(row)).collect();
-        tape.unit = z.chunks_exact(b).zip(&tape.inverse).flat_map(|(row, r)| row.iter().map(move |x| x * r)).collect();
-        let v = &p[self.directions.clone()];
-        tape.scale = v.par_chunks_exact(b).zip(&p[self.gain.clone()]).map(|(row, g)| g / norm(row)).collect();
         let rows = x.len() / self.layers[0].inputs;
+        let inverse_norm = |square: &f32| 1.0 / square.sqrt().max(EPS);
+        tape.inverse = row_dots(z, z, rows).iter().map(inverse_norm).collect();
+        tape.unit.clone_from(z);
+        scale_rows(&mut tape.unit, &tape.inverse);
+        let v = &p[self.directions.clone()];
+        tape.scale = row_dots(v, v, self.outputs).iter().map(inverse_norm).zip(&p[self.gain.clone()]).map(|(r, g)| r * g).collect();
         logits.resize(rows * self.outputs, 0.0);
-        matmul(Matrix::new(&tape.unit, rows, b), Matrix::new(v, self.outputs, b).t(), logits, self.outputs, false);
-        logits.par_chunks_exact_mut(self.outputs).for_each(|row| row.iter_mut().zip(&tape.scale).for_each(|(x, s)| *x *= s));
+        matmul(Matrix::new(&tape.unit, rows, b), Matrix::new(v, self.outputs, b).t(), logits, self.outputs, Start::Nothing);
+        logits.par_chunks_exact_mut(self.outputs).for_each(|row| multiply_one(row, &tape.scale));
     }
 
     /// Returns the gradient of the representations; adds the parameters'. `d` (that of the logits) is used up.
@@ -101,19 +103,25 @@ impl Head {
     pub fn backward(&self, p: &[f32], tape: &HeadTape, d: &mut [f32], frozen: bool, grads: &mut [f32]) -> Vec<f32> {
         let (b, k) = (self.bottleneck, self.outputs);
         let rows = d.len() / k;
-        d.par_chunks_exact_mut(k).for_each(|row| row.iter_mut().zip(&tape.scale).for_each(|(x, s)| *x *= s));
+        d.par_chunks_exact_mut(k).for_each(|row| multiply_one(row, &tape.scale));
         let v = &p[self.directions.clone()];
         let d_matrix = Matrix::new(d, rows, k);
         let mut dz = vec![0.0; rows * b];
-        matmul(d_matrix, Matrix::new(v, k, b), &mut dz, b, false);
+        matmul(d_matrix, Matrix::new(v, k, b), &mut dz, b, Start::Nothing);
         if !frozen {
-            let mut dv = vec![0.0; k * b];
-            matmul(d_matrix.t(), Matrix::new(&tape.unit, rows, b), &mut dv, b, false);
-            // Through the weight norm: what points along v itself is taken out.
-            let target = &mut grads[self.directions.clone()];
-            target.par_chunks_exact_mut(b).zip(dv.par_chunks_exact(b)).zip(v.par_chunks_exact(b)).for_each(|((out, dv), v)| {
-                let along = dot(dv, v) / dot(v, v).max(EPS);
-                out.iter_mut().zip(dv).zip(v).for_each(|((o, d), v)| *o += d - along * v);
+            let (d_matrix, unit) = (d_matrix.t(), Matrix::new(&tape.unit, rows, b));
+            // As many prototypes at a time as the inner cache holds of their gradient.
+            let some = (32_768 / b).max(1);
+            grads[self.directions.clone()].par_chunks_mut(some * b).zip(v.par_chunks(some * b)).enumerate().for_each(|(i, (out, v))| {
+                let n = v.len() / b;
+                let mut dv = vec![0.0; n * b];
+                matmul_one(d_matrix.rows(i * some..i * some + n), unit, &mut dv, b, Start::Nothing);
+                // Through the weight norm: what points along v itself is taken out.
+                for ((out, dv), v) in out.chunks_exact_mut(b).zip(dv.chunks_exact_mut(b)).zip(v.chunks_exact(b)) {
+                    let along = dot(dv, v) / dot(v, v).max(EPS);
+                    add_scaled(dv, v, -along);
+                    add_scaled(out, dv, 1.0);
+                }
             });
         }
         // Through the L2 normalisation.
@@ -134,12 +142,4 @@ impl Head {
         }
         d
     }
-}
-
-fn dot(a: &[f32], b: &[f32]) -> f32 {
-    a.iter().zip(b).map(|(a, b)| a * b).sum()
-}
-
-fn norm(row: &[f32]) -> f32 {
-    dot(row, row).sqrt().max(EPS)
 }

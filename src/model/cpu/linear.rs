@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::kernel::{Matrix, add_column_sums, add_rows, fill_rows, matmul};
+use crate::kernel::{Matrix, Start, add_column_sums, add_scaled_rows, matmul, row_dots, scale_rows};
 use crate::model::Layout;
 
 /// Where a projection's parameters lie.
@@ -31,22 +31,22 @@ impl Linear {
     pub fn forward(&self, params: &[f32], x: &[f32], out: &mut Vec<f32>) {
         let rows = x.len() / self.inputs;
         out.resize(rows * self.outputs, 0.0);
-        fill_rows(out, &params[self.bias.clone()]);
-        matmul(Matrix::new(x, rows, self.inputs), self.weight(params).t(), out, self.outputs, true);
+        let start = Start::Row(&params[self.bias.clone()]);
+        matmul(Matrix::new(x, rows, self.inputs), self.weight(params).t(), out, self.outputs, start);
     }
 
     /// out = x·Wᵀ: where the bias is added by the pass that follows.
     pub fn forward_without_bias(&self, params: &[f32], x: &[f32], out: &mut Vec<f32>) {
         let rows = x.len() / self.inputs;
         out.resize(rows * self.outputs, 0.0);
-        matmul(Matrix::new(x, rows, self.inputs), self.weight(params).t(), out, self.outputs, false);
+        matmul(Matrix::new(x, rows, self.inputs), self.weight(params).t(), out, self.outputs, Start::Nothing);
     }
 
     /// Adds dᵀ·x to the weight's gradient, and Σ d to the bias's if `bias`.
     pub fn backward_params(&self, x: &[f32], d: &[f32], bias: bool, grads: &mut [f32]) {
         let rows = x.len() / self.inputs;
         let d_matrix = Matrix::new(d, rows, self.outputs);
-        matmul(d_matrix.t(), Matrix::new(x, rows, self.inputs), &mut grads[self.weight.clone()], self.inputs, true);
+        matmul(d_matrix.t(), Matrix::new(x, rows, self.inputs), &mut grads[self.weight.clone()], self.inputs, Start::Target);
         if bias {
             add_column_sums(d, &mut grads[self.bias.clone()]);
         }
@@ -56,7 +56,7 @@ impl Linear {
     pub fn backward_input(&self, params: &[f32], d: &[f32], add: bool, dx: &mut Vec<f32>) {
         let rows = d.len() / self.outputs;
         dx.resize(rows * self.inputs, 0.0);
-        matmul(Matrix::new(d, rows, self.outputs), self.weight(params), dx, self.inputs, add);
+        matmul(Matrix::new(d, rows, self.outputs), self.weight(params), dx, self.inputs, if add { Start::Target } else { Start::Nothing });
     }
 }
 
@@ -71,18 +71,19 @@ impl Scaled {
     /// W' = γ·W.
     fn folded(&self, params: &[f32]) -> Vec<f32> {
         let (weight, gamma) = (&params[self.linear.weight.clone()], &params[self.gamma.clone()]);
-        weight.chunks_exact(self.linear.inputs).zip(gamma).flat_map(|(row, g)| row.iter().map(move |w| w * g)).collect()
+        let mut folded = weight.to_vec();
+        scale_rows(&mut folded, gamma);
+        folded
     }
 
     /// x += γ·(z·Wᵀ + b).
     pub fn forward(&self, params: &[f32], z: &[f32], x: &mut [f32]) {
         let (bias, gamma) = (&params[self.linear.bias.clone()], &params[self.gamma.clone()]);
         let bias: Vec<f32> = bias.iter().zip(gamma).map(|(b, g)| b * g).collect();
-        add_rows(x, &bias);
         let rows = z.len() / self.linear.inputs;
         let weight = self.folded(params);
         let weight = Matrix::new(&weight, self.linear.outputs, self.linear.inputs);
-        matmul(Matrix::new(z, rows, self.linear.inputs), weight.t(), x, self.linear.outputs, true);
+        matmul(Matrix::new(z, rows, self.linear.inputs), weight.t(), x, self.linear.outputs, Start::TargetAndRow(&bias));
     }
 
     /// dz = γ·d·W; adds the gradients of W, b and γ.
@@ -92,22 +93,19 @@ impl Scaled {
         let d_matrix = Matrix::new(d, rows, outputs);
         let weight = self.folded(params);
         dz.resize(rows * inputs, 0.0);
-        matmul(d_matrix, Matrix::new(&weight, outputs, inputs), dz, inputs, false);
+        matmul(d_matrix, Matrix::new(&weight, outputs, inputs), dz, inputs, Start::Nothing);
 
         let mut d_weight = weight;
-        matmul(d_matrix.t(), Matrix::new(z, rows, inputs), &mut d_weight, inputs, false);
+        matmul(d_matrix.t(), Matrix::new(z, rows, inputs), &mut d_weight, inputs, Start::Nothing);
         let mut d_bias = vec![0.0; outputs];
         add_column_sums(d, &mut d_bias);
+        let (gamma, bias) = (&params[self.gamma.clone()], &params[self.linear.bias.clone()]);
+        let dots = row_dots(&d_weight, &params[self.linear.weight.clone()], outputs);
         for r in 0..outputs {
-            let gamma = params[self.gamma.start + r];
-            let own = &params[self.linear.weight.start + r * inputs..][..inputs];
-            let from = &d_weight[r * inputs..(r + 1) * inputs];
-            let dot: f32 = own.iter().zip(from).map(|(w, d)| w * d).sum();
-            grads[self.gamma.start + r] += dot + params[self.linear.bias.start + r] * d_bias[r];
-            grads[self.linear.bias.start + r] += gamma * d_bias[r];
-            let target = &mut grads[self.linear.weight.start + r * inputs..][..inputs];
-            target.iter_mut().zip(from).for_each(|(t, d)| *t += gamma * d);
+            grads[self.gamma.start + r] += dots[r] + bias[r] * d_bias[r];
+            grads[self.linear.bias.start + r] += gamma[r] * d_bias[r];
         }
+        add_scaled_rows(&mut grads[self.linear.weight.clone()], &d_weight, gamma);
     }
 }
 

@@ -3,8 +3,10 @@
 use std::ops::Range;
 
 use super::linear::Norm;
+use rayon::prelude::*;
+
 use crate::kernel::{
-    BatchNorm, Conv, Matrix, add_column_sums, affine, batch_norm_eval, batch_norm_train, conv_backward, conv_forward, gelu, matmul,
+    BatchNorm, Conv, Matrix, Start, add_column_sums, affine, batch_norm_eval, batch_norm_train, conv_backward, conv_forward, gelu, matmul,
     multiply,
 };
 use crate::model::position::position_code;
@@ -112,11 +114,11 @@ impl Stem {
         }
         let (hp, wp) = self.convs(batch)[last].out();
         tape.code = position_code(hp, wp);
-        let mut position = Vec::new();
-        (0..hp * wp).for_each(|_| position.extend_from_slice(&p[self.position_bias.clone()]));
+        let mut position = vec![0.0; hp * wp * self.dim];
+        let bias = Start::Row(&p[self.position_bias.clone()]);
         let weight = Matrix::new(&p[self.position.clone()], self.dim, 64);
-        matmul(Matrix::new(&tape.code, hp * wp, 64), weight.t(), &mut position, self.dim, true);
-        tokens.chunks_exact_mut(position.len()).for_each(|image| image.iter_mut().zip(&position).for_each(|(t, p)| *t += p));
+        matmul(Matrix::new(&tape.code, hp * wp, 64), weight.t(), &mut position, self.dim, bias);
+        tokens.par_chunks_exact_mut(position.len()).for_each(|image| image.iter_mut().zip(&position).for_each(|(t, p)| *t += p));
     }
 
     /// Adds the parameters' gradients from that of the tokens, and writes the pixels' where they are wanted.
@@ -134,7 +136,7 @@ impl Stem {
         d.chunks_exact(n * self.dim).for_each(|image| d_position.iter_mut().zip(image).for_each(|(s, x)| *s += x));
         add_column_sums(&d_position, &mut grads[self.position_bias.clone()]);
         let d_matrix = Matrix::new(&d_position, n, self.dim);
-        matmul(d_matrix.t(), Matrix::new(&tape.code, n, 64), &mut grads[self.position.clone()], 64, true);
+        matmul(d_matrix.t(), Matrix::new(&tape.code, n, 64), &mut grads[self.position.clone()], 64, Start::Target);
 
         let mut d = d.to_vec();
         let convs = self.convs(batch);

@@ -1,0 +1,237 @@
+//! A product on one thread with AVX-512: gathers both sides so that [`super::tile`] reads them in order.
+//!
+//! As in Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication": `b` is gathered in panels of 32 columns and
+//! up to 384 steps of depth, which stay in the third cache, `a` in eight tiles' rows, which stay in the second; both are transposed on the
+//! way where need be. Each panel comes nearer once for the eight tiles. Each sum goes over the depth in the same order, in blocks that depend on the depth
+//! alone, so a number has the same bits however the target is cut into parts.
+
+use std::arch::x86_64::*;
+use std::cell::RefCell;
+use std::ops::Range;
+
+use super::matmul::{Matrix, Start};
+use super::tile::{COLUMNS, LANES, ROWS, Target, any_tile, mask, transpose};
+
+/// How much of `b` is gathered at once at most: 2.25 MiB.
+const DEPTH: usize = 384;
+const WIDTH: usize = 1536;
+/// How many tiles' rows of `a` are gathered at once at most: 192 KiB.
+const TILES: usize = 8;
+/// Up to here `b` is read where it lies, if its rows are whole: it would be gathered for too few rows.
+const FEW_ROWS: usize = 64;
+
+/// 64 bytes on a boundary of 64.
+#[repr(align(64))]
+#[derive(Clone, Copy)]
+struct Line(#[expect(dead_code, reason = "read through a pointer to the first")] [f32; LANES]);
+
+thread_local! {
+    /// Where both sides are gathered; kept, since a fresh page costs as much as filling it.
+    static ROOM: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+}
+
+/// Parts of nearly equal length, multiples of `unit`, at most `most` each.
+fn even(length: usize, most: usize, unit: usize) -> usize {
+    length.div_ceil(length.div_ceil(most)).next_multiple_of(unit)
+}
+
+/// target (row stride `stride`) = a · b from `start`.
+///
+/// # Safety
+/// `out` must be valid for a.rows × b.columns values with this row stride, and nobody else may touch them. AVX-512 is there.
+pub(super) unsafe fn product(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, stride: usize, start: Start<'_>) {
+    ROOM.with_borrow_mut(|room| {
+        room.resize((WIDTH + TILES * LANES) * DEPTH / LANES, Line([0.0; LANES]));
+        let panels = room.as_mut_ptr().cast::<f32>();
+        // SAFETY: the caller's promise; the room holds WIDTH · DEPTH numbers for `b`, and for each of 8 tiles of `a` 16 · DEPTH.
+        unsafe { slabs(a, b, out, stride, start, panels, panels.add(WIDTH * DEPTH)) }
+    });
+}
+
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
+unsafe fn slabs(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, stride: usize, start: Start<'_>, panels: *mut f32, gathered: *mut f32) {
+    let (m, n, k) = (a.rows, b.columns, a.columns);
+    let (height, width, depth) = (even(m, ROWS, 1), even(n, WIDTH, COLUMNS), even(k, DEPTH, LANES));
+    let block = height * TILES;
+    let as_it_lies = b.column_stride == 1 && m <= FEW_ROWS;
+    for j0 in (0..n).step_by(width) {
+        let columns = width.min(n - j0);
+        for p0 in (0..k).step_by(depth) {
+            let steps = depth.min(k - p0);
+            let part = &b.data[p0 * b.row_stride + j0 * b.column_stride..];
+            // SAFETY: every offset stays inside the matrices, whose reach was proven when they were made, inside the room, and inside the
+            // target by the caller's promise.
+            unsafe {
+                if !as_it_lies {
+                    for j in (0..columns).step_by(COLUMNS) {
+                        let from = part.as_ptr().add(j * b.column_stride);
+                        gather_panel(from, b, steps, COLUMNS.min(columns - j), panels.add(j * steps));
+                    }
+                }
+                let slab = Slab {
+                    a: Matrix { data: &a.data[p0 * a.column_stride..], columns: steps, ..a },
+                    panels: if as_it_lies { part.as_ptr() } else { panels },
+                    strides: if as_it_lies { (COLUMNS, b.row_stride) } else { (COLUMNS * steps, COLUMNS) },
+                    columns,
+                    out: out.add(j0),
+                    stride,
+                    add: p0 > 0 || matches!(start, Start::Target | Start::TargetAndRow(_)),
+                    bias: match start {
+                        Start::Row(row) | Start::TargetAndRow(row) if p0 == 0 => Some(&row[j0..]),
+                        _ => None,
+                    },
+                };
+                (0..m).step_by(block).for_each(|i| slab.rows(i..m.min(i + block), height, gathered));
+            }
+        }
+    }
+}
+
+/// Some steps of the depth for some columns of the target.
+struct Slab<'a> {
+    a: Matrix<'a>,
+    panels: *const f32,
+    /// From one panel of `b` to the next, and from one step in it to the next.
+    strides: (usize, usize),
+    columns: usize,
+    out: *mut f32,
+    stride: usize,
+    add: bool,
+    bias: Option<&'a [f32]>,
+}
+
+impl Slab<'_> {
+    /// Makes these rows of the target, in tiles of `height` rows, gathering those of `a`.
+    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
+    unsafe fn rows(&self, rows: Range<usize>, height: usize, gathered: *mut f32) {
+        let steps = self.a.columns;
+        let from = |i: usize| self.a.data.as_ptr().wrapping_add(i * self.a.row_stride);
+        // SAFETY: see `slabs`.
+        unsafe {
+            gather_rows(from(rows.start), self.a, (rows.len(), height), gathered);
+            let next = rows.len().min(self.a.rows - rows.end);
+            let calls = rows.len().div_ceil(height) * self.columns.div_ceil(COLUMNS);
+            let mut nearer = Nearer::new(from(rows.end), self.a, next, calls);
+            for (panel, j) in (0..self.columns).step_by(COLUMNS).enumerate() {
+                for (tile, i) in rows.clone().step_by(height).enumerate() {
+                    let target = Target {
+                        at: self.out.add(i * self.stride + j),
+                        stride: self.stride,
+                        add: self.add,
+                        bias: self.bias.map_or(std::ptr::null(), |row| row[j..].as_ptr()),
+                    };
+                    nearer.fetch();
+                    let sides = (height.min(rows.end - i), COLUMNS.min(self.columns - j));
+                    let (a, b) = (gathered.add(tile * LANES * steps), self.panels.add(panel * self.strides.0));
+                    any_tile(sides, steps, a, b, self.strides.1, target);
+                }
+            }
+        }
+    }
+}
+
+/// The rows of `a` that are gathered next, which come nearer while these are used.
+struct Nearer {
+    /// The next line of memory, and how many more follow in this stretch.
+    at: *const f32,
+    left: usize,
+    /// Lines in a stretch, and from the end of one to the start of the next.
+    lines: usize,
+    jump: usize,
+    stretches: usize,
+    share: usize,
+}
+
+impl Nearer {
+    fn new(from: *const f32, a: Matrix<'_>, rows: usize, times: usize) -> Self {
+        let steps = a.columns;
+        let (stretches, length, stride) = if a.row_stride == 1 { (steps, rows, a.column_stride) } else { (rows, steps, a.row_stride) };
+        let lines = length.div_ceil(LANES);
+        let stretches = if lines == 0 { 0 } else { stretches };
+        Self {
+            at: from,
+            left: lines,
+            lines,
+            jump: stride.wrapping_sub(lines * LANES),
+            stretches,
+            share: (stretches * lines).div_ceil(times),
+        }
+    }
+
+    fn fetch(&mut self) {
+        for _ in 0..self.share {
+            if self.stretches == 0 {
+                return;
+            }
+            // SAFETY: to ask for a place harms nobody, wherever it is.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(self.at.cast()) };
+            (self.at, self.left) = (self.at.wrapping_add(LANES), self.left - 1);
+            if self.left == 0 {
+                (self.at, self.left, self.stretches) = (self.at.wrapping_add(self.jump), self.lines, self.stretches - 1);
+            }
+        }
+    }
+}
+
+/// Gathers `steps` rows of up to 32 columns of `b`, 32 numbers for each; those beyond the columns are anything.
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
+unsafe fn gather_panel(from: *const f32, b: Matrix<'_>, steps: usize, columns: usize, out: *mut f32) {
+    for j in (0..columns).step_by(LANES) {
+        let width = LANES.min(columns - j);
+        // SAFETY: rows below `steps`, columns below `columns`; the panel takes 32 · steps numbers.
+        unsafe {
+            let (from, out) = (from.add(j * b.column_stride), out.add(j));
+            if b.column_stride == 1 {
+                for p in 0..steps {
+                    _mm512_store_ps(out.add(p * COLUMNS), _mm512_maskz_loadu_ps(mask(width), from.add(p * b.row_stride)));
+                }
+            } else {
+                gather(from, (b.column_stride, b.row_stride), (width, steps), out, COLUMNS);
+            }
+        }
+    }
+}
+
+/// Gathers rows of `a`, `height` of them for each tile: for each step 16 numbers, those beyond the tile's rows anything.
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
+unsafe fn gather_rows(from: *const f32, a: Matrix<'_>, (rows, height): (usize, usize), out: *mut f32) {
+    let steps = a.columns;
+    // SAFETY: rows and steps lie inside `a` by the caller's promise.
+    unsafe {
+        if a.row_stride == 1 {
+            for p in 0..steps {
+                let (mut from, mut to, mut left) = (from.add(p * a.column_stride), out.add(p * LANES), rows);
+                while left > 0 {
+                    let here = height.min(left);
+                    _mm512_store_ps(to, _mm512_maskz_loadu_ps(mask(here), from));
+                    (from, to, left) = (from.add(here), to.wrapping_add(LANES * steps), left - here);
+                }
+            }
+        } else {
+            for (tile, i) in (0..rows).step_by(height).enumerate() {
+                let (from, out) = (from.add(i * a.row_stride), out.add(tile * LANES * steps));
+                gather(from, (a.row_stride, a.column_stride), (height.min(rows - i), steps), out, LANES);
+            }
+        }
+    }
+}
+
+/// out[p · out_stride + i] = from[i · strides.0 + p · strides.1] for 16 of i, those beyond `rows` anything.
+#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
+unsafe fn gather(from: *const f32, strides: (usize, usize), (rows, steps): (usize, usize), out: *mut f32, out_stride: usize) {
+    for p in (0..steps).step_by(LANES) {
+        let here = LANES.min(steps - p);
+        // SAFETY: i below `rows`, p below `steps`.
+        unsafe {
+            if strides.1 == 1 {
+                transpose((rows, here), from.add(p), strides.0, out.add(p * out_stride), out_stride);
+            } else {
+                for q in p..p + here {
+                    (0..LANES).for_each(|i| {
+                        *out.add(q * out_stride + i) = *from.add(i.min(rows - 1) * strides.0 + q * strides.1);
+                    });
+                }
+            }
+        }
+    }
+}
