@@ -137,8 +137,8 @@ pub fn train_dino(
             let rate = (step + 1 - first) as f64 * plan.batch as f64 / clock.elapsed().as_secs_f64();
             let shown = [("loss", said.loss.loss), ("ln K", ln_k), ("feature std", said.feature_std), ("images/s", rate)];
             monitor.progress(step + 1, plan.steps, "step", &shown);
-            // Often enough that a kill costs little, seldom enough that writing costs less than a fiftieth of the time.
-            let pause = (50 * cost).clamp(Duration::from_millis(500), Duration::from_secs(60));
+            // Often enough that a kill costs little, seldom enough that writing costs less than half a hundredth of the time.
+            let pause = (200 * cost).clamp(Duration::from_millis(500), Duration::from_secs(60));
             if saved.elapsed() >= pause && step + 1 < plan.steps {
                 let start = Instant::now();
                 checkpoint::save(folder, &dino.state, &rows, &snapshots)?;
