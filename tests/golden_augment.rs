@@ -96,6 +96,8 @@ fn allowed(name: &str) -> u8 {
     match name.split('_').next().unwrap() {
         // Sums in single precision in another order; 16-bit weights where Pillow has 22 bits.
         "blur" | "crop" => 1,
+        // Where a sum lies on the edge between two levels.
+        "perspective" | "rotate" => 1,
         "resize" if name == "resize_bicubic" => 1,
         _ => 0,
     }

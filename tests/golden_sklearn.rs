@@ -12,8 +12,10 @@ use serde_json::Value;
 
 const SETS: [&str; 3] = ["digits", "wine", "cancer"];
 
+/// A golden file: of our copy, or of the folder named in `FLOW_GOLDEN_SKLEARN`.
 fn path(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/sklearn").join(name)
+    let own = || PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/sklearn");
+    std::env::var_os("FLOW_GOLDEN_SKLEARN").map_or_else(own, PathBuf::from).join(name)
 }
 
 fn json(name: &str) -> Value {
@@ -70,20 +72,35 @@ fn set(name: &str) -> Set {
     Set { train, test: pca.apply(t.view()), truth: classes(&format!("{name}_yte")) }
 }
 
+/// The log-likelihood that Yeo and Johnson's exponent maximises (their eq. 3.1, up to a constant).
+fn likelihood(x: &Array1<f64>, lambda: f64) -> f64 {
+    let n = x.len() as f64;
+    let powered = x.mapv(|v| flow::classify::power(v, lambda));
+    let mean = powered.mean().unwrap();
+    let variance = powered.mapv(|v| (v - mean).powi(2)).mean().unwrap();
+    (lambda - 1.0) * x.mapv(|v| v.signum() * v.abs().ln_1p()).sum() - n / 2.0 * variance.ln()
+}
+
 // PowerTransformer().fit(Xtr): lambdas_, _scaler.mean_, _scaler.scale_, transform(Xte)
 #[test]
 fn yeo_johnson_is_power_transformer() {
     for name in SETS {
-        let fitted = YeoJohnson::fit(npy(&format!("{name}_Xtr")).view());
+        let x = npy(&format!("{name}_Xtr"));
+        let fitted = YeoJohnson::fit(x.view());
         for (i, (own, theirs)) in fitted.lambdas.iter().zip(&vector(&format!("{name}_pt_lambda"))).enumerate() {
-            assert!((own - theirs).abs() < 1e-6 * theirs.abs().max(1.0), "{name} feature {i}: {own} {theirs}");
+            // Where a feature lies far from zero for its spread, f64 cannot tell exponents apart that are nearer than this: with other
+            // rows of wine scikit-learn's ends 3.9e-6 from the maximum (found with 40 digits), ours 1.8e-7.
+            let values = x.column(i).to_owned();
+            let nothing_to_choose = || (likelihood(&values, *own) - likelihood(&values, *theirs)).abs() < 1e-8;
+            let near = (own - theirs).abs() < 1e-6 * theirs.abs().max(1.0);
+            assert!(near || (own - theirs).abs() < 1e-5 && nothing_to_choose(), "{name} feature {i}: {own} {theirs}");
         }
         let relative = |own: &Array1<f64>, theirs: Array1<f64>| distance(&(own / &theirs), &Array1::ones(own.len()));
         assert!(relative(&(&fitted.mean + 1.0), vector(&format!("{name}_pt_mean")) + 1.0) < 1e-5, "{name} mean");
         assert!(relative(&fitted.scale, vector(&format!("{name}_pt_scale"))) < 1e-5, "{name} scale");
         if name != "digits" {
             let out = fitted.apply(npy(&format!("{name}_Xte")).view());
-            assert!(distance(&out, &npy(&format!("{name}_pt_test"))) < 1e-5, "{name} out");
+            assert!(distance(&out, &npy(&format!("{name}_pt_test"))) < 1e-6, "{name} out");
         }
     }
 }

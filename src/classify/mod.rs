@@ -43,4 +43,4 @@ pub use svm::FittedSvm;
 pub use sweep::{cell, sweep};
 pub use table::{Cell, ResultRow, Run, Summary, Table};
 pub use transform::{FittedStep, FittedTransform};
-pub use yeo_johnson::YeoJohnson;
+pub use yeo_johnson::{YeoJohnson, power};

@@ -22,7 +22,7 @@ pub use dino::{Dino, DinoStep, Pair, State, StepNumbers, Views as StepViews};
 pub use dino_loop::{TrainedDino, train_dino};
 pub use encoder::Backbone;
 pub use footprint::{Footprint, Setting};
-pub use optimiser::{Adam, Clip, Hyper};
+pub use optimiser::{Adam, Clip, Follower, Hyper};
 pub use recipe::{DinoRecipe, Preset};
 pub use schedule::{Cosine, warm_up};
 pub use snapshots::{Snapshots, Watch};
