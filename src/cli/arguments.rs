@@ -32,6 +32,8 @@ enum Command {
     Check(PipelineArguments),
     /// Print the graph
     Graph(GraphArguments),
+    /// Look at a folder of pictures, say what it holds, and write a pipeline that runs on it
+    Init(super::init::InitArguments),
     /// Write the pipeline's lock file: every node's key and results as they are now
     Lock(LockArguments),
     /// Hold the lock file against pipeline, files and results
@@ -325,6 +327,7 @@ pub fn main() -> ExitCode {
         Command::Why(arguments) => super::why::why(&arguments),
         Command::Check(arguments) => super::check::check(&arguments),
         Command::Graph(arguments) => super::graph::graph(&arguments),
+        Command::Init(arguments) => super::init::init(&arguments),
         Command::Lock(arguments) => super::lock::lock(&arguments.pipeline, &arguments.cache),
         Command::Verify(arguments) => super::verify::verify(&arguments),
         Command::Table(arguments) => super::table::table(&arguments),

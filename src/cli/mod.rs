@@ -10,6 +10,7 @@ mod events;
 mod exit;
 mod export;
 mod graph;
+mod init;
 mod lock;
 mod open;
 mod pins;

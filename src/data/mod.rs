@@ -17,7 +17,7 @@ pub use augment::{
 };
 pub use image::{Filter, Normalisation, Rgb, decode, dimensions, resize};
 pub use layout::{
-    BoneMarrow, Check, Chula, CountDifference, DigestOf, Folder, Ingested, Layout, Npz, OnBad, Packed, PathTable, Scan, hash_file,
+    BoneMarrow, Check, Chula, CountDifference, DigestOf, Folder, Ingested, Layout, Npz, OnBad, Packed, PathTable, Scan, Survey, hash_file,
 };
 pub use names::{ImageId, path_of_text, text_of_path};
 pub use pixels::{Files, KnownFiles, Pictures};

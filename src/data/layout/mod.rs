@@ -11,6 +11,7 @@ mod npz;
 pub(super) mod npy;
 mod path_table;
 mod scan;
+mod survey; // a folder that nobody has described yet
 
 pub use bone_marrow::BoneMarrow;
 pub use chula::Chula;
@@ -19,6 +20,7 @@ pub use known::Layout;
 pub use npz::Npz;
 pub use path_table::PathTable;
 pub use scan::{Check, CountDifference, DigestOf, Ingested, OnBad, Packed, Scan, hash_file};
+pub use survey::Survey;
 
 #[cfg(test)]
 mod tests;

@@ -10,14 +10,14 @@ use crate::data::{ImageId, KnownFiles, Pictures, Place};
 use crate::stage::Silent;
 
 /// A PNG of one colour.
-fn png(width: u32, height: u32, colour: [u8; 3]) -> Vec<u8> {
+pub(super) fn png(width: u32, height: u32, colour: [u8; 3]) -> Vec<u8> {
     let mut bytes = Cursor::new(Vec::new());
     image::RgbImage::from_pixel(width, height, image::Rgb(colour)).write_to(&mut bytes, image::ImageFormat::Png).unwrap();
     bytes.into_inner()
 }
 
 /// A folder with the given files.
-fn folder(files: &[(&str, &[u8])]) -> TempDir {
+pub(super) fn folder(files: &[(&str, &[u8])]) -> TempDir {
     let folder = tempfile::tempdir().unwrap();
     for (path, bytes) in files {
         let path = folder.path().join(path);
