@@ -310,6 +310,8 @@ fn metrics_are_scikit_learns() {
     close(confusion.balanced_accuracy(), &golden["balanced_accuracy"]);
     close(confusion.macro_f1(), &golden["macro_f1"]);
     close(confusion.macro_recall(), &golden["macro_recall_over_union"]);
+    close(confusion.weighted_f1(), &golden["report"]["weighted avg"]["f1-score"]);
+    close(confusion.accuracy(), &golden["report"]["accuracy"]);
     for class in 0..5 {
         let report = &golden["report"][class.to_string()];
         close(confusion.recall(class).unwrap_or(0.0), &report["recall"]);

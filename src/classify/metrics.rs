@@ -86,6 +86,21 @@ impl Confusion {
         mean((0..self.classes).filter_map(|class| self.f1(class)))
     }
 
+    /// Returns the mean F1 over all rows, each counting that of its true class (`f1_score(average="weighted")`).
+    pub fn weighted_f1(&self) -> f64 {
+        let all: u64 = self.counts.iter().sum();
+        let sum: f64 = (0..self.classes).map(|class| self.f1(class).unwrap_or(0.0) * self.support(class) as f64).sum();
+        if all > 0 { sum / all as f64 } else { f64::NAN }
+    }
+
+    /// Returns the share of a class's rows that were taken for the class itself or for one of its neighbours; none when it has no rows.
+    ///
+    /// Where classes are stages of one development, a neighbour is a forgivable answer (as in Matek et al. 2021, Blood 138(20):1917).
+    pub fn tolerant_recall(&self, class: usize, neighbours: &[usize]) -> Option<f64> {
+        let near = (0..self.classes).filter(|other| *other == class || neighbours.contains(other));
+        share(near.map(|other| self.at(class, other)).sum(), self.support(class))
+    }
+
     /// Returns the mean recall over the classes that are there or predicted, an absent class counting 0 (`recall_score(average="macro")`).
     pub fn macro_recall(&self) -> f64 {
         let involved = (0..self.classes).filter(|&class| self.support(class) + self.predicted(class) > 0);
@@ -122,5 +137,12 @@ mod tests {
         let confusion = Confusion::of(3, [(0, 0), (0, 1), (1, 1)]);
         assert_eq!(confusion.balanced_accuracy(), 0.75);
         assert_eq!(confusion.recall(2), None);
+    }
+
+    #[test]
+    fn a_neighbour_is_forgiven_in_one_direction_only() {
+        let confusion = Confusion::of(3, [(0, 0), (0, 1), (0, 2), (0, 2), (1, 0)]);
+        assert_eq!([confusion.tolerant_recall(0, &[1]), confusion.tolerant_recall(0, &[1, 2, 0])], [Some(0.5), Some(1.0)]);
+        assert_eq!([confusion.tolerant_recall(1, &[]), confusion.tolerant_recall(2, &[0])], [Some(0.0), None]);
     }
 }

@@ -22,14 +22,19 @@ mod pca; // rotation to principal axes
 mod yeo_johnson; // power transform by maximum likelihood
 mod transform; // a chain of both, fitted once, applied to any rows
 mod metrics; // confusion matrices and what follows from them
+mod interval; // intervals and paired differences of resampled values
+mod learning_curve; // an inverse power law through accuracies
 mod study; // features, labels and split joined into numbered rows
+mod resample; // test rows and draws, drawn again
 mod sweep; // which classifier, how many labels, how often
 mod table; // results as tidy rows
 
 pub use features::Features;
 pub use fitted::FittedClassifier;
 pub use guard::Checked;
+pub use interval::{Interval, Verdict};
 pub use knn::FittedKnn;
+pub use learning_curve::PowerLaw;
 pub use left_out::judged_by_others;
 pub use logistic::FittedLogistic;
 pub use metrics::Confusion;
@@ -38,9 +43,10 @@ pub use params::{
     refuse,
 };
 pub use pca::Pca;
+pub use resample::{RESAMPLES, Resampling};
 pub use study::{Roster, Study};
 pub use svm::FittedSvm;
-pub use sweep::{cell, sweep};
-pub use table::{Cell, ResultRow, Run, Summary, Table};
+pub use sweep::{cell, judged_sweep, sweep};
+pub use table::{Cell, Judged, ResultRow, Run, Summary, Table};
 pub use transform::{FittedStep, FittedTransform};
 pub use yeo_johnson::{YeoJohnson, power};

@@ -56,6 +56,10 @@ crate::params! {
         pub evaluate: Evaluate = Evaluate::Test,
         /// Repeats, from the first, whose single predictions are kept beside the counts.
         pub keep_predictions: usize = 0,
+        /// Classes for which a class may be taken in its tolerant recall, by the names after renaming.
+        pub neighbours: BTreeMap<String, Vec<String>> = BTreeMap::new(),
+        /// How often test rows and draws are drawn again for intervals and paired comparisons; 0 for none.
+        pub resamples: usize = 0,
     }
     /// Part of the training rows, held out once for choosing between recipes without the test set.
     pub struct Validation {

@@ -22,7 +22,9 @@ pub struct Roster {
     pub train: Vec<Vec<String>>,
     /// Ids and classes of the rows to predict, in the split's order.
     pub test: Vec<(String, usize)>,
-    seed: u64,
+    /// The group (patient, picture) of each row to predict, as a number; empty where every row stands by itself.
+    pub groups: Vec<usize>,
+    pub(crate) seed: u64,
 }
 
 /// A few-label study, ready to be swept.
@@ -103,8 +105,42 @@ impl Roster {
             classes: names.iter().map(ToString::to_string).collect(),
             train: names.iter().map(|name| groups.get(name).cloned().unwrap_or_default()).collect(),
             test: to_predict.into_iter().map(|(id, class)| (id, place[class])).collect(),
+            groups: Vec::new(),
             seed,
         })
+    }
+
+    /// Returns the neighbours of each class, by number; nothing at all where none are declared.
+    ///
+    /// # Errors
+    /// When a declared class takes no part.
+    pub fn neighbours(&self, how: &Protocol) -> Result<Vec<Vec<usize>>, Failure> {
+        let place = |name: &String| {
+            let unknown = || {
+                let failure = Failure::new(format!("`neighbours` names the class `{name}`, which takes no part"));
+                failure.help(format!("the classes are {}", self.classes.join(", ")))
+            };
+            self.classes.binary_search(name).map_err(|_| unknown())
+        };
+        let mut near = if how.neighbours.is_empty() { Vec::new() } else { vec![Vec::new(); self.classes.len()] };
+        for (class, others) in &how.neighbours {
+            near[place(class)?] = others.iter().map(place).collect::<Result<_, _>>()?;
+        }
+        Ok(near)
+    }
+
+    /// Says which rows to predict belong together, so that they are drawn again together; a row without a group stands by itself.
+    pub fn grouped(mut self, group_of: &BTreeMap<String, String>) -> Self {
+        let mut numbers = HashMap::new();
+        let mut groups = Vec::with_capacity(self.test.len());
+        for (id, _) in &self.test {
+            let fresh = numbers.len();
+            // A row without a group is named by its id, which no group can be taken for.
+            groups.push(*numbers.entry(group_of.get(id).ok_or(id)).or_insert(fresh));
+        }
+        let together = numbers.len() < self.test.len();
+        self.groups = if together { groups } else { Vec::new() };
+        self
     }
 
     /// Returns the rows that `repeat` draws with `n` per class: for each class, places among its training rows.
@@ -171,14 +207,15 @@ impl Study {
 
     /// Returns the digest of all that decides a cell of this study, but the classifier and the number of labels.
     pub fn digest(&self) -> Digest {
-        let Roster { classes, train, test, seed } = &self.roster;
-        let Protocol { repeats, keep_predictions, .. } = &self.protocol;
+        let Roster { classes, train, test, groups, seed } = &self.roster;
+        let Protocol { repeats, keep_predictions, resamples, .. } = &self.protocol;
         // Row by row, so that no second copy of the features is made.
         let values = |rows: &Array2<f32>| -> Vec<Digest> {
             rows.outer_iter().map(|row| Digest::of(&row.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())).collect()
         };
         Digest::of_json(&serde_json::json!({
-            "classes": classes, "train": train, "test": test, "seed": seed, "repeats": repeats, "keep_predictions": keep_predictions,
+            "classes": classes, "train": train, "test": test, "groups": groups, "seed": seed,
+            "repeats": repeats, "keep_predictions": keep_predictions, "resamples": resamples,
             "train features": values(&self.train), "test features": values(&self.test),
         }))
     }
@@ -274,5 +311,10 @@ mod tests {
         assert_eq!(missing.message(), "`x` is in the split but has no label");
         let unknown = roster(&Protocol { drop: vec!["d".into()], ..Protocol::default() }).unwrap_err();
         assert_eq!(unknown.message(), "`drop` names the class `d`, which no row has");
+        let how = Protocol { neighbours: [("a".into(), vec!["c".into()])].into(), ..Protocol::default() };
+        assert_eq!(roster(&how).unwrap().neighbours(&how).unwrap(), [vec![2], vec![], vec![]]);
+        let how = Protocol { neighbours: [("a".into(), vec!["d".into()])].into(), ..how };
+        let unknown = roster(&how).unwrap().neighbours(&how).unwrap_err();
+        assert_eq!(unknown.message(), "`neighbours` names the class `d`, which takes no part");
     }
 }

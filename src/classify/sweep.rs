@@ -13,9 +13,10 @@ use super::logistic::{FittedLogistic, ReadyLogistic};
 use super::metrics::Confusion;
 use super::params::{Classifier, refuse};
 use super::products::{Block, Points, WIDTH};
+use super::resample::{Resampling, Right};
 use super::study::Study;
 use super::svm::SvmModel;
-use super::table::{Cell, Run};
+use super::table::{Cell, Judged, Run};
 use crate::diagnostic::Failure;
 use crate::stage::Monitor;
 
@@ -56,6 +57,14 @@ pub fn cell(study: &Study, classifier: &Classifier, per_class: usize, monitor: &
 /// # Errors
 /// As [`cell`].
 pub fn sweep(study: &Study, wanted: &[(Classifier, usize)], monitor: &dyn Monitor) -> Result<Vec<Cell>, Failure> {
+    Ok(judged_sweep(study, wanted, monitor)?.into_iter().map(|judged| judged.cell).collect())
+}
+
+/// Runs many cells at once as [`sweep`] does, with the resamples that the protocol wants.
+///
+/// # Errors
+/// As [`cell`].
+pub fn judged_sweep(study: &Study, wanted: &[(Classifier, usize)], monitor: &dyn Monitor) -> Result<Vec<Judged>, Failure> {
     for (classifier, per_class) in wanted {
         refuse(classifier.name(), &classifier.check())?;
         if *per_class == 0 {
@@ -81,12 +90,15 @@ pub fn sweep(study: &Study, wanted: &[(Classifier, usize)], monitor: &dyn Monito
         })
         .collect::<Result<Vec<Fitted>, Failure>>()?;
     let points = common_points(study, &mut fitted);
-    let tallies = predict(study, &points, &jobs, &fitted, &watch)?;
+    let resampling = Resampling::new(&study.roster, study.protocol.resamples);
+    let tallies = predict(study, &points, &jobs, &fitted, &resampling, &watch)?;
 
     let mut cells: Vec<Cell> = wanted
         .iter()
         .map(|(classifier, per_class)| Cell { classifier: classifier.label(), per_class: *per_class, runs: Vec::with_capacity(repeats) })
         .collect();
+    let mut right = vec![Vec::new(); wanted.len()];
+    // Jobs of a cell come by repeat, so its draws do too.
     for ((job, fitted), tally) in jobs.iter().zip(fitted).zip(tallies) {
         cells[job.cell].runs.push(Run {
             repeat: job.repeat,
@@ -95,9 +107,11 @@ pub fn sweep(study: &Study, wanted: &[(Classifier, usize)], monitor: &dyn Monito
             confusion: tally.confusion,
             predictions: (job.repeat < study.protocol.keep_predictions).then_some(tally.predictions),
         });
+        right[job.cell].push(tally.right);
     }
     cells.iter_mut().for_each(|cell| cell.runs.sort_by_key(|run| run.repeat));
-    Ok(cells)
+    let resampled = resampling.values(&right, monitor)?;
+    Ok(cells.into_iter().zip(resampled).map(|(cell, resampled)| Judged { cell, resampled }).collect())
 }
 
 /// Fits one model on drawn training rows.
@@ -163,14 +177,25 @@ fn common_points(study: &Study, fitted: &mut [Fitted]) -> Points<f32> {
 struct Tally {
     confusion: Confusion,
     predictions: Vec<usize>,
+    right: Right,
 }
 
 /// Takes the test rows past all models, block by block; one tally per job.
-fn predict(study: &Study, points: &Points<f32>, jobs: &[Job], fitted: &[Fitted], watch: &Watch<'_>) -> Result<Vec<Tally>, Failure> {
+fn predict(
+    study: &Study,
+    points: &Points<f32>,
+    jobs: &[Job],
+    fitted: &[Fitted],
+    resampling: &Resampling<'_>,
+    watch: &Watch<'_>,
+) -> Result<Vec<Tally>, Failure> {
     let classes = study.roster.classes.len();
     let n_blocks = study.test.nrows().div_ceil(WIDTH);
     let keep = |job: &Job| job.repeat < study.protocol.keep_predictions;
-    let mut tallies: Vec<Tally> = jobs.iter().map(|_| Tally { confusion: Confusion::new(classes), predictions: Vec::new() }).collect();
+    let mut tallies: Vec<Tally> = jobs
+        .iter()
+        .map(|_| Tally { confusion: Confusion::new(classes), predictions: Vec::new(), right: resampling.none_right() })
+        .collect();
     let block_bytes = (points.len().max(1) * WIDTH) * size_of::<f32>();
     let at_once = (BLOCK_MEMORY / block_bytes).clamp(1, rayon::current_num_threads());
     let blocks: Vec<usize> = (0..n_blocks).collect();
@@ -196,7 +221,12 @@ fn predict(study: &Study, points: &Points<f32>, jobs: &[Job], fitted: &[Fitted],
         for (&at, per_job) in batch.iter().zip(parts) {
             let truth = &study.roster.test[at * WIDTH..];
             for ((tally, job), predicted) in tallies.iter_mut().zip(jobs).zip(per_job) {
-                truth.iter().zip(&predicted).for_each(|((_, truth), &predicted)| tally.confusion.count(*truth, predicted));
+                for (row, ((_, truth), &predicted)) in truth.iter().zip(&predicted).enumerate() {
+                    tally.confusion.count(*truth, predicted);
+                    if *truth == predicted {
+                        resampling.note(&mut tally.right, at * WIDTH + row);
+                    }
+                }
                 if keep(job) {
                     tally.predictions.extend(predicted);
                 }

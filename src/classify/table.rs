@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::interval::Interval;
 use super::metrics::{Confusion, mean, mean_and_deviation};
 use crate::diagnostic::{Context, Failure};
 
@@ -13,6 +14,15 @@ pub struct Cell {
     /// Labelled rows wanted per class.
     pub per_class: usize,
     pub runs: Vec<Run>,
+}
+
+/// A cell, and how far its figure is to be trusted.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Judged {
+    pub cell: Cell,
+    /// The balanced accuracy, averaged over the repeats, under each resample of test rows and draws (see [`Resampling`](super::Resampling));
+    /// empty where there are none.
+    pub resampled: Vec<f32>,
 }
 
 /// One repeat.
@@ -40,8 +50,16 @@ pub struct ResultRow {
     pub balanced_accuracy: f64,
     pub accuracy: f64,
     pub macro_f1: f64,
+    #[serde(default)]
+    pub weighted_f1: f64,
     /// One per class; none for a class without rows.
     pub recall: Vec<Option<f64>>,
+    /// One per class; none for a class that was never predicted (scikit-learn warns there, and says 0).
+    #[serde(default)]
+    pub precision: Vec<Option<f64>>,
+    /// One per class, a prediction of a declared neighbour counting as right; empty where no class has neighbours.
+    #[serde(default)]
+    pub tolerant_recall: Vec<Option<f64>>,
 }
 
 /// Mean and sample standard deviation over the repeats of a cell.
@@ -53,15 +71,25 @@ pub struct Summary {
     pub rows_used: usize,
     pub balanced_accuracy: f64,
     pub balanced_accuracy_std: f64,
+    /// Where the mean balanced accuracy would lie with other test images and other draws, 95 %; none without resamples.
+    #[serde(default)]
+    pub interval: Option<Interval>,
     pub accuracy: f64,
     pub accuracy_std: f64,
     pub macro_f1: f64,
     pub macro_f1_std: f64,
+    #[serde(default)]
+    pub weighted_f1: f64,
+    #[serde(default)]
+    pub weighted_f1_std: f64,
     /// Mean recall of each class; none for a class without rows.
     pub recall: Vec<Option<f64>>,
     pub recall_std: Vec<Option<f64>>,
     /// Mean precision of each class over the repeats that predicted it at all.
     pub precision: Vec<Option<f64>>,
+    /// Mean tolerant recall of each class; empty where no class has neighbours.
+    #[serde(default)]
+    pub tolerant_recall: Vec<Option<f64>>,
     /// Counts of all repeats together.
     pub confusion: Confusion,
 }
@@ -75,11 +103,11 @@ pub struct Table {
 }
 
 impl Table {
-    /// Lays cells out in the order given.
+    /// Lays cells out in the order given; `neighbours` holds for each class those it may be taken for, or nothing.
     ///
     /// # Errors
     /// When a cell was made with another number of classes, or without any repeat.
-    pub fn new(classes: &[String], cells: &[Cell]) -> Result<Self, Failure> {
+    pub fn new(classes: &[String], cells: &[Cell], neighbours: &[Vec<usize>]) -> Result<Self, Failure> {
         for cell in cells {
             if cell.runs.is_empty() || cell.runs.iter().any(|run| run.confusion.classes() != classes.len()) {
                 return Err(Failure::new(format!(
@@ -90,14 +118,36 @@ impl Table {
                 )));
             }
         }
-        let rows = cells.iter().flat_map(|cell| cell.runs.iter().map(|run| row(cell, run))).collect();
-        Ok(Self { classes: classes.to_vec(), rows, summaries: cells.iter().map(summary).collect() })
+        let rows = cells.iter().flat_map(|cell| cell.runs.iter().map(|run| row(cell, run, neighbours))).collect();
+        let summaries = cells.iter().map(|cell| summary(cell, neighbours)).collect();
+        Ok(Self { classes: classes.to_vec(), rows, summaries })
     }
 
-    /// Returns the tidy rows as CSV, one recall column per class.
+    /// Lays judged cells out as [`Table::new`] does, with the intervals that follow from their resamples.
+    ///
+    /// # Errors
+    /// As [`Table::new`].
+    pub fn judged(classes: &[String], judged: &[Judged], neighbours: &[Vec<usize>]) -> Result<Self, Failure> {
+        let cells: Vec<Cell> = judged.iter().map(|judged| judged.cell.clone()).collect();
+        let mut table = Self::new(classes, &cells, neighbours)?;
+        for (summary, judged) in table.summaries.iter_mut().zip(judged) {
+            summary.interval = Interval::of(judged.resampled.iter().map(|v| f64::from(*v)));
+        }
+        Ok(table)
+    }
+
+    /// The names of the columns by class: recall, precision, and tolerant recall where classes have neighbours.
+    fn columns_by_class(&self, of: &[&str], tolerant: bool) -> Vec<String> {
+        let of = of.iter().chain(tolerant.then_some(&"tolerant recall"));
+        of.flat_map(|what| self.classes.iter().map(move |class| format!("{what} {class}"))).collect()
+    }
+
+    /// Returns the tidy rows as CSV: one line per method, number of labels and repeat.
     pub fn to_csv(&self) -> Result<String, Failure> {
-        let fixed = ["classifier", "per_class", "repeat", "rows_used", "converged", "balanced_accuracy", "accuracy", "macro_f1"];
-        let head = fixed.map(String::from).into_iter().chain(self.classes.iter().map(|class| format!("recall {class}")));
+        let fixed =
+            ["classifier", "per_class", "repeat", "rows_used", "converged", "balanced_accuracy", "accuracy", "macro_f1", "weighted_f1"];
+        let tolerant = self.rows.iter().any(|row| !row.tolerant_recall.is_empty());
+        let head = fixed.map(String::from).into_iter().chain(self.columns_by_class(&["recall", "precision"], tolerant));
         write_csv(
             head.collect(),
             self.rows.iter().map(|r| {
@@ -110,8 +160,10 @@ impl Table {
                     r.balanced_accuracy.to_string(),
                     r.accuracy.to_string(),
                     r.macro_f1.to_string(),
+                    r.weighted_f1.to_string(),
                 ];
-                fixed.into_iter().chain(r.recall.iter().map(blank_if_none)).collect()
+                let by_class = r.recall.iter().chain(&r.precision).chain(&r.tolerant_recall);
+                fixed.into_iter().chain(by_class.map(blank_if_none)).collect()
             }),
         )
     }
@@ -125,20 +177,26 @@ impl Table {
             "rows_used",
             "balanced_accuracy",
             "balanced_accuracy_std",
+            "balanced_accuracy_low",
+            "balanced_accuracy_high",
             "accuracy",
             "accuracy_std",
             "macro_f1",
             "macro_f1_std",
+            "weighted_f1",
+            "weighted_f1_std",
         ];
-        let recalls = self.classes.iter().map(|class| format!("recall {class}"));
+        let tolerant = self.summaries.iter().any(|s| !s.tolerant_recall.is_empty());
         write_csv(
-            fixed.map(String::from).into_iter().chain(recalls).collect(),
+            fixed.map(String::from).into_iter().chain(self.columns_by_class(&["recall", "precision"], tolerant)).collect(),
             self.summaries.iter().map(|s| {
                 let whole = [s.per_class, s.repeats, s.rows_used].map(|v| v.to_string());
-                let figures = [s.balanced_accuracy, s.balanced_accuracy_std, s.accuracy, s.accuracy_std, s.macro_f1, s.macro_f1_std];
-                let figures = figures.map(|v| v.to_string());
-                let fixed = [s.classifier.clone()].into_iter().chain(whole).chain(figures);
-                fixed.chain(s.recall.iter().map(blank_if_none)).collect()
+                let balanced = [s.balanced_accuracy, s.balanced_accuracy_std].map(|v| v.to_string());
+                let interval = [s.interval.map(|i| i.low), s.interval.map(|i| i.high)].map(|v| blank_if_none(&v));
+                let others = [s.accuracy, s.accuracy_std, s.macro_f1, s.macro_f1_std, s.weighted_f1, s.weighted_f1_std];
+                let others = others.map(|v| v.to_string());
+                let fixed = [s.classifier.clone()].into_iter().chain(whole).chain(balanced).chain(interval).chain(others);
+                fixed.chain(s.recall.iter().chain(&s.precision).chain(&s.tolerant_recall).map(blank_if_none)).collect()
             }),
         )
     }
@@ -173,7 +231,12 @@ impl Table {
     }
 }
 
-fn row(cell: &Cell, run: &Run) -> ResultRow {
+/// The tolerant recalls of a matrix; nothing where no class has neighbours.
+fn tolerant(confusion: &Confusion, neighbours: &[Vec<usize>]) -> Vec<Option<f64>> {
+    neighbours.iter().enumerate().map(|(class, near)| confusion.tolerant_recall(class, near)).collect()
+}
+
+fn row(cell: &Cell, run: &Run, neighbours: &[Vec<usize>]) -> ResultRow {
     ResultRow {
         classifier: cell.classifier.clone(),
         per_class: cell.per_class,
@@ -183,15 +246,19 @@ fn row(cell: &Cell, run: &Run) -> ResultRow {
         balanced_accuracy: run.confusion.balanced_accuracy(),
         accuracy: run.confusion.accuracy(),
         macro_f1: run.confusion.macro_f1(),
+        weighted_f1: run.confusion.weighted_f1(),
         recall: (0..run.confusion.classes()).map(|class| run.confusion.recall(class)).collect(),
+        precision: (0..run.confusion.classes()).map(|class| run.confusion.precision(class)).collect(),
+        tolerant_recall: tolerant(&run.confusion, neighbours),
     }
 }
 
-fn summary(cell: &Cell) -> Summary {
+fn summary(cell: &Cell, neighbours: &[Vec<usize>]) -> Summary {
     let over = |f: &dyn Fn(&Confusion) -> f64| mean_and_deviation(&cell.runs.iter().map(|run| f(&run.confusion)).collect::<Vec<f64>>());
     let (balanced_accuracy, balanced_accuracy_std) = over(&Confusion::balanced_accuracy);
     let (accuracy, accuracy_std) = over(&Confusion::accuracy);
     let (macro_f1, macro_f1_std) = over(&Confusion::macro_f1);
+    let (weighted_f1, weighted_f1_std) = over(&Confusion::weighted_f1);
     let mut confusion = Confusion::new(cell.runs[0].confusion.classes());
     cell.runs.iter().for_each(|run| confusion.add(&run.confusion));
     let recalls = |class: usize| cell.runs.iter().map(|run| run.confusion.recall(class)).collect::<Option<Vec<f64>>>();
@@ -203,10 +270,13 @@ fn summary(cell: &Cell) -> Summary {
         rows_used: cell.runs.iter().map(|run| run.rows_used).max().unwrap_or(0),
         balanced_accuracy,
         balanced_accuracy_std,
+        interval: None,
         accuracy,
         accuracy_std,
         macro_f1,
         macro_f1_std,
+        weighted_f1,
+        weighted_f1_std,
         recall: classes.clone().map(|class| recalls(class).map(|r| mean_and_deviation(&r).0)).collect(),
         recall_std: classes.clone().map(|class| recalls(class).map(|r| mean_and_deviation(&r).1)).collect(),
         precision: classes
@@ -215,6 +285,8 @@ fn summary(cell: &Cell) -> Summary {
                 (!seen.is_empty()).then(|| mean(seen.into_iter()))
             })
             .collect(),
+        // Every repeat has the same rows, so that the mean over repeats is that of all together.
+        tolerant_recall: tolerant(&confusion, neighbours),
         confusion,
     }
 }
@@ -247,7 +319,7 @@ mod tests {
         };
         let runs = vec![run(0, &[(0, 0), (1, 1)]), run(1, &[(0, 1), (1, 1)])];
         let cell = Cell { classifier: "SVM".into(), per_class: 2, runs };
-        Table::new(&["a".into(), "b, c".into(), "d".into()], &[cell]).unwrap()
+        Table::new(&["a".into(), "b, c".into(), "d".into()], &[cell], &[]).unwrap()
     }
 
     #[test]
@@ -255,14 +327,26 @@ mod tests {
         let table = table();
         assert_eq!(
             table.to_csv().unwrap(),
-            "classifier,per_class,repeat,rows_used,converged,balanced_accuracy,accuracy,macro_f1,recall a,\"recall b, c\",recall d\n\
-             SVM,2,0,4,true,1,1,1,1,1,\n\
-             SVM,2,1,4,true,0.5,0.5,0.3333333333333333,0,1,\n"
+            "classifier,per_class,repeat,rows_used,converged,balanced_accuracy,accuracy,macro_f1,weighted_f1,\
+             recall a,\"recall b, c\",recall d,precision a,\"precision b, c\",precision d\n\
+             SVM,2,0,4,true,1,1,1,1,1,1,,1,1,\n\
+             SVM,2,1,4,true,0.5,0.5,0.3333333333333333,0.3333333333333333,0,1,,,0.5,\n"
         );
         let summary = &table.summaries[0];
         assert_eq!((summary.balanced_accuracy, summary.repeats, summary.recall[2]), (0.75, 2, None));
         assert!((summary.balanced_accuracy_std - 0.125f64.sqrt()).abs() < 1e-15);
         assert_eq!(summary.confusion.at(1, 1), 2);
+    }
+
+    #[test]
+    fn neighbours_add_columns_of_tolerant_recall() {
+        let run =
+            Run { repeat: 0, rows_used: 2, converged: true, confusion: Confusion::of(2, [(0, 0), (0, 1), (1, 0)]), predictions: None };
+        let cell = Cell { classifier: "SVM".into(), per_class: 1, runs: vec![run] };
+        let table = Table::new(&["a".into(), "b".into()], &[cell], &[vec![1], vec![]]).unwrap();
+        assert_eq!(table.summaries[0].tolerant_recall, [Some(1.0), Some(0.0)]);
+        let csv = table.to_csv().unwrap();
+        assert!(csv.lines().next().unwrap().ends_with(",tolerant recall a,tolerant recall b") && csv.ends_with(",1,0\n"), "{csv}");
     }
 
     #[test]
@@ -273,7 +357,7 @@ mod tests {
     #[test]
     fn cells_of_other_classes_are_refused() {
         let cell = Cell { classifier: "SVM".into(), per_class: 2, runs: Vec::new() };
-        let message = Table::new(&["a".into()], &[cell]).unwrap_err().message().to_string();
+        let message = Table::new(&["a".into()], &[cell], &[]).unwrap_err().message().to_string();
         assert_eq!(message, "the results of `SVM` with 2 per class do not have repeats of 1 classes");
     }
 }

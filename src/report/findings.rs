@@ -1,5 +1,6 @@
 //! What follows from the numbers: the first sentences of the report, and what a reader must be warned of.
 
+use super::enough;
 use super::study::{Cell, Confusion, Role, Study, SweepResults, Verdict};
 use super::words::{mean_std, share};
 use crate::diagnostic::count;
@@ -46,7 +47,7 @@ pub fn headline_size(study: &Study) -> Option<usize> {
 }
 
 /// The best cell of a sweep at n.
-fn best_at(sweep: &SweepResults, n: usize) -> Option<&Cell> {
+pub fn best_at(sweep: &SweepResults, n: usize) -> Option<&Cell> {
     sweep.cells.iter().filter(|c| c.per_class == n && c.mean.is_finite()).max_by(|a, b| a.mean.total_cmp(&b.mean))
 }
 
@@ -62,8 +63,12 @@ pub fn headline(study: &Study) -> Vec<String> {
     let Some(best) = best_at(sweep, n) else { return Vec::new() };
     let over = if best.repeats > 1 { format!(", mean and deviation over {}", count(best.repeats, "repeat")) } else { String::new() };
     let std = (best.repeats > 1).then_some(best.std);
+    let between = |(low, high): (f64, f64)| {
+        format!("; with other test images and other draws the mean would lie between {} and {} (95 %)", share(low), share(high))
+    };
+    let interval = best.interval.map_or(String::new(), between);
     let mut sentences = vec![format!(
-        "With {} per class ({} in all), {} on {} features reaches a balanced accuracy of {}{over}.",
+        "With {} per class ({} in all), {} on {} features reaches a balanced accuracy of {}{over}{interval}.",
         count(n, "label"),
         crate::diagnostic::thousands(best.labels),
         best.method,
@@ -78,7 +83,10 @@ pub fn headline(study: &Study) -> Vec<String> {
     if !beside.is_empty() {
         sentences.push(format!("With the same labels: {}.", beside.join(", ")));
     }
-    sentences.extend(labels_saved(study, sweep, best));
+    let enough = enough::sentences(study);
+    // By means alone where there are no intervals.
+    sentences.extend(if enough.is_empty() { labels_saved(study, sweep, best) } else { None });
+    sentences.extend(enough);
     sentences
 }
 
@@ -144,20 +152,20 @@ pub fn step_of(n_classes: usize, n_test: usize) -> Option<f64> {
     (n_classes > 0 && n_test > 0).then(|| 1.0 / (n_classes as f64 * n_test as f64))
 }
 
-/// Warns of classes so small that a single image moves the balanced accuracy by half a hundredth or more.
+/// Warns of classes so small that a single image moves the balanced accuracy by more than a hundredth.
 fn granularity(data: &super::study::Dataset) -> Option<String> {
     let n_classes = data.classes.iter().filter(|c| c.test > 0).count();
     let mut coarse: Vec<(f64, &str, usize)> = data
         .classes
         .iter()
         .filter_map(|c| step_of(n_classes, c.test).map(|step| (step, c.class.as_str(), c.test)))
-        .filter(|(step, ..)| *step >= 0.005)
+        .filter(|(step, ..)| *step > 0.01)
         .collect();
     coarse.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(b.1)));
     let (step, class, n_test) = coarse.first()?;
     let others = match coarse.len() {
         1 => String::new(),
-        n => format!("; {} more of .005 or above", count(n - 1, "class")),
+        n => format!("; {} more above .01", count(n - 1, "class")),
     };
     Some(format!("{}: {class} has {}: each moves the balanced accuracy by {step:.3}{others}", data.name, count(*n_test, "test image")))
 }

@@ -6,6 +6,8 @@ mod study; // what a report is told
 mod reference; // published numbers to hold results against
 mod words; // numbers as text
 mod findings; // what follows from the numbers: sentences and warnings
+mod comparison; // who is better, and where
+mod enough; // how many labels are enough
 mod chart; // figures as SVG
 mod tables; // results as rows, CSV and JSON
 mod page; // the HTML page

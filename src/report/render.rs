@@ -1,6 +1,8 @@
 //! All files of a report.
 
 use super::chart::Figure;
+use super::comparison::comparisons;
+use super::enough;
 use super::page::{figures, page};
 use super::study::Study;
 use super::tables;
@@ -27,6 +29,13 @@ pub fn render(study: &Study) -> Result<Vec<File>, Failure> {
         File { path: "tables/counts.csv".to_string(), bytes: tables::counts_csv(&study.datasets)? },
         File { path: "tables/training.csv".to_string(), bytes: tables::curves_csv(study)? },
     ];
+    let (comparisons, outlooks) = (comparisons(study), enough::outlooks(study));
+    if !comparisons.is_empty() {
+        files.push(File { path: "tables/comparisons.csv".to_string(), bytes: tables::comparisons_csv(&comparisons)? });
+    }
+    if outlooks.iter().any(|outlook| outlook.interval.is_some()) {
+        files.push(File { path: "tables/learning-curves.csv".to_string(), bytes: tables::learning_curves_csv(&outlooks)? });
+    }
     let mut svg =
         |name: String, figure: &Figure| files.push(File { path: format!("figures/{name}.svg"), bytes: figure.standalone().into_bytes() });
     if let Some(figure) = &figures.efficiency {

@@ -26,6 +26,8 @@ pub struct Study {
     pub warnings: Vec<String>,
     /// The number of labels per class that the first sentence speaks of; by default 100, or the nearest there is.
     pub headline_per_class: Option<usize>,
+    /// The balanced accuracy that is wanted, where one is.
+    pub target: Option<f64>,
 }
 
 /// A data set and its split.
@@ -85,8 +87,14 @@ pub struct Cell {
     pub mean: f64,
     /// Its standard deviation over the repeats (0 for one repeat).
     pub std: f64,
-    /// A 95 % interval from drawing the test images again, where one was computed.
+    /// A 95 % interval of the mean from drawing test images and draws again, where one was computed.
     pub interval: Option<(f64, f64)>,
+    /// The mean under each resample of test images and draws; empty where there are none.
+    #[serde(skip)]
+    pub resampled: Vec<f32>,
+    /// Which resamples these are: values of two cells are of the same test images, one by one, where this is the same.
+    #[serde(skip)]
+    pub resamples: String,
 }
 
 /// How one method with one number of labels confuses classes.

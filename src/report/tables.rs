@@ -1,9 +1,12 @@
 //! Results as rows: the paper's Table 1, CSV and JSON files.
 
+use super::comparison::{Compared, Comparison, comparisons};
+use super::enough::{self, Outlook};
 use super::findings::{by_frequency, cells_of, methods, row_share, sizes, step_of};
 use super::reference::Level;
 use super::study::{Confusion, Dataset, Role, Study};
-use super::words::mean_std;
+use super::words::{mean_std, share};
+use crate::classify::Verdict;
 use crate::diagnostic::{Context, Failure};
 
 /// A row of the table of balanced accuracy by n.
@@ -13,6 +16,8 @@ pub struct ResultLine {
     pub role: LineRole,
     /// One text for each n; none where there is no result.
     pub cells: Vec<Option<String>>,
+    /// The 95 % interval of each, where there is one: `.72-.76`.
+    pub intervals: Vec<Option<String>>,
 }
 
 /// Whose result a row is.
@@ -34,8 +39,13 @@ pub fn result_lines(study: &Study) -> (Vec<usize>, Vec<ResultLine>) {
                     let cell = cells.iter().find(|cell| cell.per_class == *n)?;
                     Some(mean_std(cell.mean, (cell.repeats > 1).then_some(cell.std)))
                 };
-                let cells = sizes.iter().map(text).collect();
-                lines.push(ResultLine { sweep: sweep.name.clone(), method: method.to_string(), role: LineRole::Ours(role), cells });
+                let interval = |n: &usize| {
+                    let (low, high) = cells.iter().find(|cell| cell.per_class == *n)?.interval?;
+                    Some(format!("{}-{}", share(low), share(high)))
+                };
+                let (texts, intervals) = (sizes.iter().map(text).collect(), sizes.iter().map(interval).collect());
+                let (sweep, method) = (sweep.name.clone(), method.to_string());
+                lines.push(ResultLine { sweep, method, role: LineRole::Ours(role), cells: texts, intervals });
             }
         }
     }
@@ -43,7 +53,8 @@ pub fn result_lines(study: &Study) -> (Vec<usize>, Vec<ResultLine>) {
         let text = |n: &usize| row.cells.iter().find(|(m, ..)| m == n).map(|(_, mean, std)| mean_std(*mean, *std));
         let cells: Vec<Option<String>> = sizes.iter().map(text).collect();
         if cells.iter().any(Option::is_some) {
-            lines.push(ResultLine { sweep: format!("paper ({})", row.source), method: row.method, role: LineRole::Published, cells });
+            let (sweep, intervals) = (format!("paper ({})", row.source), vec![None; sizes.len()]);
+            lines.push(ResultLine { sweep, method: row.method, role: LineRole::Published, cells, intervals });
         }
     }
     (sizes, lines)
@@ -72,6 +83,13 @@ pub fn headline_txt(study: &Study) -> String {
         for n in &shown {
             let cell = sizes.iter().position(|m| m == n).and_then(|column| line.cells[column].as_deref());
             text += &format!("  {:>9}", cell.unwrap_or("-"));
+        }
+        if line.intervals.iter().any(Option::is_some) {
+            text += &format!("\n{:width$}", "  95 % interval");
+            for n in &shown {
+                let interval = sizes.iter().position(|m| m == n).and_then(|column| line.intervals[column].as_deref());
+                text += &format!("  {:>9}", interval.unwrap_or(""));
+            }
         }
     }
     text + "\n"
@@ -163,9 +181,49 @@ pub fn curves_csv(study: &Study) -> Result<Vec<u8>, Failure> {
     csv(&["training", "panel", "line", "x", "value"], rows)
 }
 
-/// Everything but the pictures.
+/// The comparisons of the headline method with the others, one number of labels a line.
+pub fn comparisons_csv(comparisons: &[Comparison]) -> Result<Vec<u8>, Failure> {
+    let row = |comparison: &Comparison, at: &Compared| {
+        let verdict = match at.verdict {
+            Verdict::Better => "better",
+            Verdict::Worse => "worse",
+            Verdict::NotToldApart => "not told apart",
+        };
+        let figures = [at.difference, at.interval.low, at.interval.high].map(|v| v.to_string());
+        let names = [comparison.first.clone(), comparison.second.clone(), at.per_class.to_string()];
+        names.into_iter().chain(figures).chain([verdict.to_string()]).collect()
+    };
+    let rows = comparisons.iter().flat_map(|comparison| comparison.at.iter().map(move |at| row(comparison, at)));
+    csv(&["first", "second", "per_class", "difference", "low", "high", "first_is"], rows.collect())
+}
+
+/// The learning curves a - b n^-c, one method a line, with what they say of twice the labels.
+pub fn learning_curves_csv(outlooks: &[Outlook]) -> Result<Vec<u8>, Failure> {
+    let row = |o: &Outlook| {
+        let number = |value: Option<f64>| value.map_or(String::new(), |v| v.to_string());
+        let curve = [o.law.a, o.law.b, o.law.c].map(|v| v.to_string());
+        let misses = [o.misses.map(|m| m.0 as f64), o.misses.map(|m| m.1)].map(number);
+        let ends = [o.interval.map(|i| i.low), o.interval.map(|i| i.high)].map(number);
+        let names = [o.sweep.clone(), o.method.clone()].into_iter().chain(curve).chain(misses);
+        names.chain([(2 * o.most).to_string(), o.twice.to_string()]).chain(ends).collect()
+    };
+    let head = ["sweep", "method", "a", "b", "c", "misses_at", "misses_by", "twice_per_class", "balanced_accuracy", "low", "high"];
+    csv(&head, outlooks.iter().map(row).collect())
+}
+
+/// Everything but the pictures, with what follows from it.
 pub fn json(study: &Study) -> Result<Vec<u8>, Failure> {
-    let mut bytes = serde_json::to_vec_pretty(study).doing(|| "failed to write the report's JSON")?;
+    #[derive(serde::Serialize)]
+    struct All<'a> {
+        #[serde(flatten)]
+        study: &'a Study,
+        labels_needed: Vec<String>,
+        comparisons: Vec<Comparison>,
+        learning_curves: Vec<Outlook>,
+    }
+    let (labels_needed, comparisons, learning_curves) = (enough::sentences(study), comparisons(study), enough::outlooks(study));
+    let all = All { study, labels_needed, comparisons, learning_curves };
+    let mut bytes = serde_json::to_vec_pretty(&all).doing(|| "failed to write the report's JSON")?;
     bytes.push(b'\n');
     Ok(bytes)
 }

@@ -9,6 +9,16 @@ pub fn share(x: f64) -> String {
     text.strip_prefix('0').map(str::to_string).unwrap_or(text)
 }
 
+/// Returns a difference of shares: `+.05`, `-.02`, `.00`.
+pub fn signed(x: f64) -> String {
+    let text = share(x.abs());
+    match text.as_str() {
+        ".00" | "n/a" => text,
+        _ if x < 0.0 => format!("-{text}"),
+        _ => format!("+{text}"),
+    }
+}
+
 /// Returns mean and deviation as the paper's Table 1 writes them: `.72(.01)`.
 pub fn mean_std(mean: f64, std: Option<f64>) -> String {
     match std {
@@ -41,6 +51,7 @@ mod tests {
         assert_eq!(mean_std(0.724, Some(0.012)), ".72(.01)");
         assert_eq!(mean_std(0.998, Some(0.0)), "1.00(.00)");
         assert_eq!(share(f64::NAN), "n/a");
+        assert_eq!([signed(0.05), signed(-0.05), signed(-0.004)], ["+.05", "-.05", ".00"]);
     }
 
     #[test]

@@ -37,6 +37,8 @@ crate::params! {
         pub reference: Option<Reference> = None,
         /// Labels per class that the first sentence and the confusion matrices speak of.
         pub per_class: usize = 100,
+        /// The balanced accuracy that is wanted: the page then says how many labels reach it.
+        pub target: Option<f64> = None,
         /// Remarks for the reader.
         pub notes: Vec<String> = Vec::new(),
     }
@@ -48,7 +50,7 @@ impl Stage for Report {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn params(&self) -> Value {
@@ -67,6 +69,9 @@ impl Stage for Report {
         }
         if self.per_class == 0 {
             complaints.push(complaint("per_class", "must be at least 1, got 0".into()));
+        }
+        if let Some(target) = self.target.filter(|target| !(*target > 0.0 && *target <= 1.0)) {
+            complaints.push(complaint("target", format!("must be a balanced accuracy above 0 and at most 1, got {target}")));
         }
         complaints
     }
@@ -109,6 +114,7 @@ impl Report {
             reference: self.reference,
             notes: self.notes.clone(),
             headline_per_class: Some(self.per_class),
+            target: self.target,
             datasets: vec![self.dataset(io, &results)?],
             curves: all::<TrainingCurve>(io, "curves", self.curves.len())?,
             provenance: io.ancestors().iter().map(provenance).collect(),
@@ -118,7 +124,7 @@ impl Report {
             let of = self.names.get(i).unwrap_or(&results.of);
             for part in &results.parts {
                 let (name, role) = named(part, of, results.role);
-                add(&mut study.sweeps, SweepResults { name, role, cells: part.table.summaries.iter().map(cell).collect() });
+                add(&mut study.sweeps, SweepResults { name, role, cells: cells(part, &results.resamples) });
             }
             if results.validation {
                 study.warnings.push(format!("the figures on {of} are of held-out training rows, not of the test rows"));
@@ -200,7 +206,13 @@ fn add(sweeps: &mut Vec<SweepResults>, new: SweepResults) {
     }
 }
 
-fn cell(summary: &Summary) -> Cell {
+fn cells(part: &Part, resamples: &str) -> Vec<Cell> {
+    let none = Vec::new();
+    let resampled = part.resampled.iter().chain(std::iter::repeat(&none));
+    part.table.summaries.iter().zip(resampled).map(|(summary, values)| cell(summary, values, resamples)).collect()
+}
+
+fn cell(summary: &Summary, resampled: &[f32], resamples: &str) -> Cell {
     Cell {
         method: summary.classifier.clone(),
         per_class: summary.per_class,
@@ -208,7 +220,9 @@ fn cell(summary: &Summary) -> Cell {
         labels: summary.rows_used,
         mean: summary.balanced_accuracy,
         std: summary.balanced_accuracy_std,
-        interval: None,
+        interval: summary.interval.map(|i| (i.low, i.high)),
+        resampled: resampled.to_vec(),
+        resamples: resamples.to_string(),
     }
 }
 

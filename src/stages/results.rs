@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::io;
-use crate::classify::{Cell, Evaluate, Protocol, Roster, Table};
+use crate::classify::{Evaluate, Judged, Protocol, Resampling, Roster, Table};
 use crate::diagnostic::{Context, Failure};
 use crate::report::Role;
 use crate::stage::Io;
@@ -22,6 +22,9 @@ pub struct Results {
     pub min_class_size: usize,
     /// Whether held-out training rows were predicted instead of the test rows.
     pub validation: bool,
+    /// Which resamples the parts' values are of, as a digest; results that share it can be compared resample by resample.
+    #[serde(default)]
+    pub resamples: String,
     /// `features` first, then the floors.
     pub parts: Vec<Part>,
 }
@@ -31,16 +34,23 @@ pub struct Results {
 pub struct Part {
     pub name: String,
     pub table: Table,
+    /// For each summary of the table, its balanced accuracy under each resample; empty where there are none.
+    #[serde(default)]
+    pub resampled: Vec<Vec<f32>>,
 }
 
 impl Results {
     /// Lays out the cells of each part.
-    pub fn new(of: (&str, Role), roster: &Roster, protocol: &Protocol, parts: Vec<(String, Vec<Cell>)>) -> Result<Self, Failure> {
+    pub fn new(of: (&str, Role), roster: &Roster, protocol: &Protocol, parts: Vec<(String, Vec<Judged>)>) -> Result<Self, Failure> {
         let mut test_rows = vec![0; roster.classes.len()];
         roster.test.iter().for_each(|(_, class)| test_rows[*class] += 1);
+        let neighbours = roster.neighbours(protocol)?;
         let parts = parts
             .into_iter()
-            .map(|(name, cells)| Ok(Part { name, table: Table::new(&roster.classes, &cells)? }))
+            .map(|(name, cells)| {
+                let table = Table::judged(&roster.classes, &cells, &neighbours)?;
+                Ok(Part { name, table, resampled: cells.into_iter().map(|judged| judged.resampled).collect() })
+            })
             .collect::<Result<_, Failure>>()?;
         Ok(Self {
             of: of.0.to_string(),
@@ -50,6 +60,7 @@ impl Results {
             test_rows,
             min_class_size: protocol.min_class_size,
             validation: matches!(protocol.evaluate, Evaluate::Validation(_)),
+            resamples: Resampling::new(roster, protocol.resamples).digest().hex(),
             parts,
         })
     }

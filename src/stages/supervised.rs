@@ -11,8 +11,8 @@ use super::io::{self, Shelf};
 use super::kinds::{CURVE, IMAGES, LABELS, MODEL, SPLIT, SWEEP, TABLES};
 use super::results::Results;
 use super::rows::{Count, Rows, embed, tell_taken};
-use super::sweep::people;
-use crate::classify::{Cell, Evaluate, Protocol, Roster};
+use super::sweep::{groups, people};
+use crate::classify::{Cell, Evaluate, Judged, Protocol, RESAMPLES, Resampling, Roster};
 use crate::data::{Augment, IdList, ImageTable, MultiCrop, PlainViews, Preset, Recipe};
 use crate::diagnostic::Failure;
 use crate::digest::Digest;
@@ -73,14 +73,20 @@ impl Bench {
         let split = io::split(io, "split")?;
         let (labels, train, test) = people(&io::labels(io, "labels")?, &split);
         let images = io::images(io, "images")?.select(&IdList::new(everyone(&split))?)?;
-        let roster = Roster::new(&labels, &train, &test, &protocol, io.seed())?;
+        let roster = Roster::new(&labels, &train, &test, &protocol, io.seed())?.grouped(&groups(&images));
         let place = images.rows().iter().enumerate().map(|(i, row)| (row.id.to_string(), i)).collect();
         Ok(Self { images, roster, protocol, place })
     }
 
     /// `of` names what was learnt from; `part` is the name of its tables.
     fn write(&self, io: &Io, of: (&str, Role), part: &str, cells: Vec<Cell>) -> Result<(), Failure> {
-        Results::new(of, &self.roster, &self.protocol, vec![(part.into(), cells)])?.write(io)
+        let resampling = Resampling::new(&self.roster, self.protocol.resamples);
+        let judge = |cell: Cell| {
+            let resampled = resampling.of_runs(&cell.runs, io.monitor())?;
+            Ok(Judged { cell, resampled })
+        };
+        let judged = cells.into_iter().map(judge).collect::<Result<_, Failure>>()?;
+        Results::new(of, &self.roster, &self.protocol, vec![(part.into(), judged)])?.write(io)
     }
 }
 
@@ -125,7 +131,10 @@ macro_rules! protocol {
             rename: $stage.rename.clone(),
             drop: $stage.drop.clone(),
             evaluate: $stage.evaluate.clone(),
-            keep_predictions: 0,
+            // Intervals are made from them.
+            keep_predictions: $stage.repeats,
+            neighbours: BTreeMap::new(),
+            resamples: RESAMPLES,
         }
     };
 }
@@ -136,7 +145,7 @@ impl Stage for Supervised {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn params(&self) -> Value {
@@ -225,7 +234,7 @@ impl Stage for LinearProbe {
     }
 
     fn version(&self) -> u32 {
-        5
+        6
     }
 
     fn params(&self) -> Value {

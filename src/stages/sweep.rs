@@ -6,11 +6,11 @@ use serde_json::{Value, json};
 
 use super::feature_set::{FeatureSet, MAIN};
 use super::io;
-use super::kinds::{FEATURES, LABELS, SPLIT, SWEEP, TABLES};
+use super::kinds::{FEATURES, IMAGES, LABELS, SPLIT, SWEEP, TABLES};
 use super::results::Results;
 use super::rows::tell_taken;
-use crate::classify::{Cell, Classifier, Evaluate, Knn, LogisticRegression, Protocol, Study, Svm, sweep};
-use crate::data::{IdList, Labels, SplitLists};
+use crate::classify::{Classifier, Evaluate, Judged, Knn, LogisticRegression, Protocol, RESAMPLES, Study, Svm, judged_sweep};
+use crate::data::{IdList, ImageTable, Labels, SplitLists};
 use crate::diagnostic::Failure;
 use crate::digest::Digest;
 use crate::params::Ref;
@@ -36,6 +36,12 @@ crate::params! {
         pub drop: Vec<String> = Vec::new(),
         /// `Test`, or `Validation(share: 0.3)` of the train rows, for choosing recipes without looking at the test rows.
         pub evaluate: Evaluate = Evaluate::Test,
+        /// Classes for which a class may be taken in its tolerant recall: `{"PMO": ["MYB"]}`.
+        pub neighbours: BTreeMap<String, Vec<String>> = BTreeMap::new(),
+        /// How often test images and draws are drawn again for intervals and paired comparisons; 0 for none.
+        pub resamples: usize = RESAMPLES,
+        /// The images, for their groups (patient, picture): those of one group are then drawn again together.
+        pub images: Ref = Ref::default(),
     }
 }
 
@@ -49,6 +55,8 @@ impl Sweep {
             drop: self.drop.clone(),
             evaluate: self.evaluate.clone(),
             keep_predictions: 0,
+            neighbours: self.neighbours.clone(),
+            resamples: self.resamples,
         }
     }
 }
@@ -59,7 +67,7 @@ impl Stage for Sweep {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn params(&self) -> Value {
@@ -82,6 +90,7 @@ impl Stage for Sweep {
             Input::required("features", &self.features, FEATURES),
             Input::required("labels", &self.labels, LABELS),
             Input::required("split", &self.split, SPLIT),
+            Input::optional("images", &self.images, IMAGES),
         ]
     }
 
@@ -107,11 +116,13 @@ impl Stage for Sweep {
         let set = FeatureSet::from_bytes(&io::bytes(io, "features")?)?;
         let (labels, train, test) = people(&io::labels(io, "labels")?, &io::split(io, "split")?);
         let protocol = self.protocol();
+        let groups = if io.optional("images").is_some() { groups(&io::images(io, "images")?) } else { BTreeMap::new() };
         let mut parts = Vec::new();
         let mut roster = None;
         let (mut taken, mut all) = (0, 0);
         for (name, table) in &set.tables {
-            let study = Study::new(table, &labels, &train, &test, &protocol, io.seed())?;
+            let mut study = Study::new(table, &labels, &train, &test, &protocol, io.seed())?;
+            study.roster = study.roster.grouped(&groups);
             // The floors are swept by the first classifier: enough to see what the network adds.
             let classifiers = if name == MAIN { &self.classifiers[..] } else { &self.classifiers[..1] };
             let wanted: Vec<(Classifier, usize)> =
@@ -129,14 +140,19 @@ impl Stage for Sweep {
 }
 
 /// Returns the cells that are wanted, in that order: those that are kept, and the others fitted together. Also how many were kept.
-fn cells(study: &Study, wanted: &[(Classifier, usize)], pieces: &dyn Pieces, monitor: &dyn Monitor) -> Result<(Vec<Cell>, usize), Failure> {
+fn cells(
+    study: &Study,
+    wanted: &[(Classifier, usize)],
+    pieces: &dyn Pieces,
+    monitor: &dyn Monitor,
+) -> Result<(Vec<Judged>, usize), Failure> {
     let name = |(classifier, n): &(Classifier, usize)| Digest::of_json(&json!({"classifier": classifier, "per_class": n}));
-    let kept: Vec<Option<Cell>> =
+    let kept: Vec<Option<Judged>> =
         wanted.iter().map(|one| pieces.get(&name(one)).and_then(|bytes| serde_json::from_slice(&bytes).ok())).collect();
     let known = kept.iter().flatten().count();
     let missing: Vec<(Classifier, usize)> =
         wanted.iter().zip(&kept).filter(|(_, cell)| cell.is_none()).map(|(one, _)| one.clone()).collect();
-    let mut made = if missing.is_empty() { Vec::new() } else { sweep(study, &missing, monitor)? }.into_iter();
+    let mut made = if missing.is_empty() { Vec::new() } else { judged_sweep(study, &missing, monitor)? }.into_iter();
     let mut cells = Vec::with_capacity(wanted.len());
     for (one, cell) in wanted.iter().zip(kept) {
         let made = || {
@@ -147,6 +163,11 @@ fn cells(study: &Study, wanted: &[(Classifier, usize)], pieces: &dyn Pieces, mon
         cells.extend(cell.or_else(made));
     }
     Ok((cells, known))
+}
+
+/// Returns the group of each image that has one.
+pub(super) fn groups(images: &ImageTable) -> BTreeMap<String, String> {
+    images.rows().iter().filter_map(|row| Some((row.id.to_string(), row.group.clone()?))).collect()
 }
 
 /// Returns labels by name and the ids that may be learnt from and predicted. Unlabelled train images take no part.
@@ -169,7 +190,7 @@ mod tests {
         let values = ndarray::Array2::from_shape_fn((80, 5), |(i, d)| draws.normal() as f32 + if d == i % 2 { 1.0 } else { 0.0 });
         let ids: Vec<String> = (0..80).map(|i| format!("{i:02}")).collect();
         let labels = ids.iter().enumerate().map(|(i, id)| (id.clone(), format!("c{}", i % 2))).collect();
-        let how = Protocol { repeats: 3, keep_predictions: 1, ..Protocol::default() };
+        let how = Protocol { repeats: 3, keep_predictions: 1, resamples: 20, ..Protocol::default() };
         let study = Study::new(&Features::new(ids.clone(), values).unwrap(), &labels, &ids[..50], &ids[50..], &how, 3).unwrap();
         let all = |k: usize, sizes: &[usize]| -> Vec<(Classifier, usize)> {
             let classifiers = [Classifier::Svm(Svm::default()), Classifier::Knn(Knn { k, ..Knn::default() })];
@@ -178,7 +199,7 @@ mod tests {
         let pieces = Memory::default();
         for (wanted, expected) in [(all(3, &[1, 5]), 0), (all(3, &[2, 5, 1]), 4), (all(4, &[5, 1]), 2), (all(3, &[5]), 2)] {
             let (cells, known) = cells(&study, &wanted, &pieces, &Silent).unwrap();
-            assert_eq!((cells, known), (sweep(&study, &wanted, &Silent).unwrap(), expected));
+            assert_eq!((cells, known), (judged_sweep(&study, &wanted, &Silent).unwrap(), expected));
         }
     }
 }

@@ -23,8 +23,20 @@ pub enum Look {
 pub struct Point {
     pub x: f64,
     pub y: f64,
-    /// Half the height of the band.
-    pub spread: f64,
+    /// From where to where the band around it reaches.
+    pub band: Option<(f64, f64)>,
+}
+
+impl Point {
+    /// Returns the lower end of the band, or the point itself.
+    pub fn low(&self) -> f64 {
+        self.band.map_or(self.y, |(low, _)| low)
+    }
+
+    /// Returns the upper end of the band, or the point itself.
+    pub fn high(&self) -> f64 {
+        self.band.map_or(self.y, |(_, high)| high)
+    }
 }
 
 /// A named curve.
@@ -80,9 +92,9 @@ impl Chart {
         }
         // Bands first, so that no band hides a line.
         let drawn: Vec<(&Series, Vec<Point>)> = self.series.iter().map(|s| (s, finite(&s.points))).collect();
-        for (series, points) in drawn.iter().filter(|(_, points)| points.iter().any(|p| p.spread > 0.0)) {
-            let upper = points.iter().map(|p| at(p.x, p.y + p.spread));
-            let lower = points.iter().rev().map(|p| at(p.x, p.y - p.spread));
+        for (series, points) in drawn.iter().filter(|(_, points)| points.iter().any(|p| p.high() > p.low())) {
+            let upper = points.iter().map(|p| at(p.x, p.high()));
+            let lower = points.iter().rev().map(|p| at(p.x, p.low()));
             figure.area(&upper.chain(lower).collect::<Vec<_>>(), &format!("band f{}", colour(series.look)));
         }
         for (series, points) in &drawn {

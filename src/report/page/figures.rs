@@ -30,7 +30,7 @@ fn series(sweep: &SweepResults, method: &str, name: String, look: Look) -> Serie
     let point = |cell: &&crate::report::study::Cell| Point {
         x: cell.per_class as f64,
         y: cell.mean,
-        spread: if cell.repeats > 1 && cell.std.is_finite() { cell.std } else { 0.0 },
+        band: cell.interval.or_else(|| (cell.repeats > 1 && cell.std.is_finite()).then_some((cell.mean - cell.std, cell.mean + cell.std))),
     };
     Series { name, look, points: cells_of(sweep, method).iter().map(point).collect() }
 }
@@ -47,7 +47,7 @@ fn chance(study: &Study) -> Option<(String, f64)> {
 
 fn chart(study: &Study, title: &str, series: Vec<Series>, lines: Vec<(String, f64)>, width: f64, height: f64) -> Figure {
     let n: Vec<f64> = sizes(study).into_iter().map(|n| n as f64).collect();
-    let heights = series.iter().flat_map(|s| &s.points).flat_map(|p| [p.y - p.spread, p.y + p.spread]);
+    let heights = series.iter().flat_map(|s| &s.points).flat_map(|p| [p.low(), p.high()]);
     let y = Axis::linear("balanced accuracy", heights.chain(lines.iter().map(|(_, v)| *v)), 6, 0.0, 1.0);
     let x = Axis::logarithmic("labelled images per class", &n);
     Chart { title: title.to_string(), width, height, x, y, series, levels: lines }.draw()
@@ -89,7 +89,8 @@ fn by_method(study: &Study) -> Vec<(String, Figure)> {
         let largest = sizes(study).into_iter().max().unwrap_or(0);
         for row in published.iter().filter(|row| row.method == method) {
             let within = row.cells.iter().filter(|(n, ..)| *n <= largest);
-            let points = within.map(|(n, mean, std)| Point { x: *n as f64, y: *mean, spread: std.unwrap_or(0.0) }).collect();
+            let points =
+                within.map(|(n, mean, std)| Point { x: *n as f64, y: *mean, band: std.map(|std| (mean - std, mean + std)) }).collect();
             curves.push(Series { name: "paper".to_string(), look: Look::Published(i), points });
         }
         for sweep in of_role(study, Role::Baseline) {
@@ -127,7 +128,7 @@ fn training(curve: &TrainingCurve, panel: &Panel) -> Figure {
             // A single line needs no name besides the panel's.
             name: if single { String::new() } else { line.name.clone() },
             look: Look::Trace(i),
-            points: thinned(&line.points).into_iter().map(|(x, y)| Point { x, y, spread: 0.0 }).collect(),
+            points: thinned(&line.points).into_iter().map(|(x, y)| Point { x, y, band: None }).collect(),
         })
         .collect();
     let all = || series.iter().flat_map(|s| &s.points);

@@ -98,6 +98,7 @@ th,td{padding:5px 12px 5px 0;text-align:right;border-bottom:1px solid var(--grid
 th{font-weight:600;border-bottom:1px solid var(--rule);vertical-align:bottom}\
 th.text,td.text{text-align:left}td.wrap{white-space:normal;max-width:340px;overflow-wrap:anywhere}\
 tr.group td{padding-top:14px}td.muted,tr.muted td{color:var(--muted)}td.best{font-weight:700}\
+.interval{display:block;font-size:12px;font-weight:400;color:var(--muted)}\
 tr.total td{font-weight:600;border-top:1px solid var(--rule)}\
 .bar{display:inline-block;width:120px;height:9px;background:var(--grid);vertical-align:middle;margin-left:8px;border-radius:2px}\
 .bar i{display:block;height:9px;background:var(--c0);border-radius:2px}\

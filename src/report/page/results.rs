@@ -3,9 +3,13 @@
 use maud::{Markup, PreEscaped, html};
 
 use super::figures::{Figures, has_levels};
+use crate::classify::Verdict;
+use crate::diagnostic::count;
+use crate::report::comparison::comparisons;
+use crate::report::findings::sizes;
 use crate::report::study::{Role, Study};
 use crate::report::tables::{LineRole, ResultLine, levels, result_lines};
-use crate::report::words::mean_std;
+use crate::report::words::{mean_std, signed};
 
 pub fn section(study: &Study, figures: &Figures) -> Option<Markup> {
     let efficiency = figures.efficiency.as_ref()?;
@@ -14,7 +18,7 @@ pub fn section(study: &Study, figures: &Figures) -> Option<Markup> {
     Some(html! {
         figure {
             (PreEscaped(efficiency.inline()))
-            figcaption { "Balanced accuracy (mean recall of the classes) on the test images. Bands: one standard deviation over the repeats." }
+            figcaption { "Balanced accuracy (mean recall of the classes) on the test images. " (bands(study)) }
         }
         @if !figures.by_method.is_empty() {
             div.pair {
@@ -36,7 +40,10 @@ pub fn section(study: &Study, figures: &Figures) -> Option<Markup> {
                         td.text { @if i == 0 || lines[i - 1].sweep != line.sweep { (line.sweep) } }
                         td.text { (line.method) }
                         @for (column, cell) in line.cells.iter().enumerate() {
-                            td.best[is_best(line, column, best[column])] { (cell.as_deref().unwrap_or("")) }
+                            td.best[is_best(line, column, best[column])] {
+                                (cell.as_deref().unwrap_or(""))
+                                @if let Some(interval) = &line.intervals[column] { span.interval { (interval) } }
+                            }
                         }
                     }
                 }
@@ -54,7 +61,59 @@ pub fn section(study: &Study, figures: &Figures) -> Option<Markup> {
         }
         @if let Some(reference) = study.reference { p.caption { "Published: " (reference.source()) } }
         @if lines.iter().any(|line| line.role == LineRole::Ours(Role::Studied)) { p.caption { "Bold: the best of our own results at that number of labels." } }
+        (compared(study))
     })
+}
+
+/// What the bands of the figures are.
+fn bands(study: &Study) -> String {
+    let cells = || study.sweeps.iter().flat_map(|sweep| &sweep.cells);
+    let deviation = "one standard deviation over the repeats";
+    if cells().all(|cell| cell.interval.is_none()) {
+        return format!("Bands: {deviation}.");
+    }
+    let rest = if cells().any(|cell| cell.interval.is_none()) || study.reference.is_some() {
+        format!(" Around curves without such intervals, and around published ones: {deviation}.")
+    } else {
+        String::new()
+    };
+    let fewest = cells().filter(|cell| cell.interval.is_some()).map(|cell| cell.repeats).min().unwrap_or(0);
+    let few = if fewest < 10 {
+        format!(" Those of {} are rough: draws so few say little of other draws.", count(fewest, "repeat"))
+    } else {
+        String::new()
+    };
+    format!("Bands: 95 % intervals of the mean over the repeats, from drawing test images and draws again.{few}{rest}")
+}
+
+/// Which methods are told apart, in words and numbers.
+fn compared(study: &Study) -> Markup {
+    let comparisons = comparisons(study);
+    let sizes: Vec<usize> =
+        sizes(study).into_iter().filter(|n| comparisons.iter().any(|c| c.at.iter().any(|at| at.per_class == *n))).collect();
+    html! {
+        @if let Some(first) = comparisons.first() {
+            h3 { "Is " (first.first) " better?" }
+            ul { @for comparison in &comparisons { li { (comparison.sentence()) "." } } }
+            div.scroll { table {
+                thead { tr { th.text { (first.first) " less" } @for n in &sizes { th { (n) } } } }
+                tbody { @for comparison in &comparisons { tr {
+                    td.text { (comparison.second) }
+                    @for n in &sizes {
+                        @if let Some(at) = comparison.at.iter().find(|at| at.per_class == *n) {
+                            td.best[at.verdict != Verdict::NotToldApart] {
+                                (signed(at.difference)) span.interval { (signed(at.interval.low)) " to " (signed(at.interval.high)) }
+                            }
+                        } @else { td {} }
+                    }
+                } } }
+            } }
+            p.caption {
+                "Differences of balanced accuracy by labels per class, with 95 % intervals from drawing test images and draws again, for both methods alike. "
+                "Bold: told apart. Each comparison stands by itself: of twenty between equals, about one would be told apart."
+            }
+        }
+    }
 }
 
 /// The best mean of our own lines in a column, as it is shown.
