@@ -25,7 +25,9 @@ mod metrics; // confusion matrices and what follows from them
 mod study; // features, labels and split joined into numbered rows
 mod sweep; // which classifier, how many labels, how often
 mod table; // results as tidy rows
+mod bench; // how long a sweep takes
 
+pub use bench::{LabelledRows, SweepBench, SweepTimes};
 pub use features::Features;
 pub use fitted::FittedClassifier;
 pub use guard::Checked;

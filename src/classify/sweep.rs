@@ -56,48 +56,75 @@ pub fn cell(study: &Study, classifier: &Classifier, per_class: usize, monitor: &
 /// # Errors
 /// As [`cell`].
 pub fn sweep(study: &Study, wanted: &[(Classifier, usize)], monitor: &dyn Monitor) -> Result<Vec<Cell>, Failure> {
-    for (classifier, per_class) in wanted {
-        refuse(classifier.name(), &classifier.check())?;
-        if *per_class == 0 {
-            return Err(Failure::new("`per_class` must be at least 1, got 0"));
+    FittedSweep::fit(study, wanted, monitor)?.predict()
+}
+
+/// The first half of a sweep: all models of all cells fitted, no test row seen.
+pub(crate) struct FittedSweep<'a> {
+    study: &'a Study,
+    wanted: &'a [(Classifier, usize)],
+    jobs: Vec<Job>,
+    fitted: Vec<Fitted>,
+    watch: Watch<'a>,
+}
+
+impl<'a> FittedSweep<'a> {
+    /// Fits every repeat of every cell.
+    ///
+    /// # Errors
+    /// As [`cell`].
+    pub fn fit(study: &'a Study, wanted: &'a [(Classifier, usize)], monitor: &'a dyn Monitor) -> Result<Self, Failure> {
+        for (classifier, per_class) in wanted {
+            refuse(classifier.name(), &classifier.check())?;
+            if *per_class == 0 {
+                return Err(Failure::new("`per_class` must be at least 1, got 0"));
+            }
         }
-    }
-    let repeats = study.protocol.repeats;
-    let mut jobs: Vec<Job> = (0..wanted.len()).flat_map(|cell| (0..repeats).map(move |repeat| Job { cell, repeat })).collect();
-    // The longest first, so that no thread is left with one at the end.
-    jobs.sort_by_key(|job| (std::cmp::Reverse(wanted[job.cell].1), job.cell, job.repeat));
-    let n_blocks = study.test.nrows().div_ceil(WIDTH);
-    let watch = Watch { monitor, done: AtomicU64::new(0), total: (jobs.len() + n_blocks) as u64 };
+        let repeats = study.protocol.repeats;
+        let mut jobs: Vec<Job> = (0..wanted.len()).flat_map(|cell| (0..repeats).map(move |repeat| Job { cell, repeat })).collect();
+        // The longest first, so that no thread is left with one at the end.
+        jobs.sort_by_key(|job| (std::cmp::Reverse(wanted[job.cell].1), job.cell, job.repeat));
+        let n_blocks = study.test.nrows().div_ceil(WIDTH);
+        let watch = Watch { monitor, done: AtomicU64::new(0), total: (jobs.len() + n_blocks) as u64 };
 
-    // Few jobs share out their insides, many are shared out themselves; no bit depends on it.
-    let share = jobs.len() < 2 * rayon::current_num_threads();
-    let mut fitted = jobs
-        .par_iter()
-        .with_max_len(1)
-        .map(|job| {
-            watch.step()?;
-            let (classifier, per_class) = &wanted[job.cell];
-            fit(study, classifier, &study.rows(job.repeat, *per_class), share)
-        })
-        .collect::<Result<Vec<Fitted>, Failure>>()?;
-    let points = common_points(study, &mut fitted);
-    let tallies = predict(study, &points, &jobs, &fitted, &watch)?;
-
-    let mut cells: Vec<Cell> = wanted
-        .iter()
-        .map(|(classifier, per_class)| Cell { classifier: classifier.label(), per_class: *per_class, runs: Vec::with_capacity(repeats) })
-        .collect();
-    for ((job, fitted), tally) in jobs.iter().zip(fitted).zip(tallies) {
-        cells[job.cell].runs.push(Run {
-            repeat: job.repeat,
-            rows_used: fitted.rows_used,
-            converged: fitted.converged,
-            confusion: tally.confusion,
-            predictions: (job.repeat < study.protocol.keep_predictions).then_some(tally.predictions),
-        });
+        // Few jobs share out their insides, many are shared out themselves; no bit depends on it.
+        let share = jobs.len() < 2 * rayon::current_num_threads();
+        let fitted = jobs
+            .par_iter()
+            .with_max_len(1)
+            .map(|job| {
+                watch.step()?;
+                let (classifier, per_class) = &wanted[job.cell];
+                fit(study, classifier, &study.rows(job.repeat, *per_class), share)
+            })
+            .collect::<Result<Vec<Fitted>, Failure>>()?;
+        Ok(Self { study, wanted, jobs, fitted, watch })
     }
-    cells.iter_mut().for_each(|cell| cell.runs.sort_by_key(|run| run.repeat));
-    Ok(cells)
+
+    /// The second half: takes the test rows past the models.
+    ///
+    /// # Errors
+    /// When the monitor interrupts.
+    pub fn predict(self) -> Result<Vec<Cell>, Failure> {
+        let Self { study, wanted, jobs, mut fitted, watch } = self;
+        let points = common_points(study, &mut fitted);
+        let tallies = predict(study, &points, &jobs, &fitted, &watch)?;
+
+        let runs = || Vec::with_capacity(study.protocol.repeats);
+        let mut cells: Vec<Cell> =
+            wanted.iter().map(|(classifier, n)| Cell { classifier: classifier.label(), per_class: *n, runs: runs() }).collect();
+        for ((job, fitted), tally) in jobs.iter().zip(fitted).zip(tallies) {
+            cells[job.cell].runs.push(Run {
+                repeat: job.repeat,
+                rows_used: fitted.rows_used,
+                converged: fitted.converged,
+                confusion: tally.confusion,
+                predictions: (job.repeat < study.protocol.keep_predictions).then_some(tally.predictions),
+            });
+        }
+        cells.iter_mut().for_each(|cell| cell.runs.sort_by_key(|run| run.repeat));
+        Ok(cells)
+    }
 }
 
 /// Fits one model on drawn training rows.

@@ -7,11 +7,13 @@ mod names; // what an image is called
 mod image; // pixels in memory: decoding, resizing
 mod table; // which images there are, which classes they have, which part they belong to
 mod layout; // how data sets lie on disk
+mod arrays; // numbers in `.npy` files
 mod split; // train, test, validation
 mod pixels; // where pixels come from at run time
 mod augment; // the operations on 8-bit pixels, and recipes of them
 mod views; // what a training loop asks for, and who answers
 
+pub use arrays::{read_rows, read_whole_numbers};
 pub use augment::{
     Augment, Blur, Crop, Drawn, Fill, Jitter, Perspective, Preset, Recipe, Rotate, Step, Steps, ViewRecipe, Workbench, draw, ops,
 };
