@@ -8,6 +8,7 @@ mod image; // pixels in memory: decoding, resizing
 mod table; // which images there are, which classes they have, which part they belong to
 mod layout; // how data sets lie on disk
 mod arrays; // numbers in `.npy` files
+mod feature_table; // tables of features of other programs
 mod split; // train, test, validation
 mod pixels; // where pixels come from at run time
 mod augment; // the operations on 8-bit pixels, and recipes of them
@@ -17,6 +18,7 @@ pub use arrays::{read_rows, read_whole_numbers};
 pub use augment::{
     Augment, Blur, Crop, Drawn, Fill, Jitter, Perspective, Preset, Recipe, Rotate, Step, Steps, ViewRecipe, Workbench, draw, ops,
 };
+pub use feature_table::{FeatureTable, read_ids};
 pub use image::{Filter, Normalisation, Rgb, decode, dimensions, resize};
 pub use layout::{
     BoneMarrow, Check, Chula, CountDifference, DigestOf, Folder, Ingested, Layout, Npz, OnBad, Packed, PathTable, Scan, hash_file,
