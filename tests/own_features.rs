@@ -117,6 +117,32 @@ fn published_lists_divide_imported_rows_and_equal_rows_in_two_parts_are_refused(
 }
 
 #[test]
+fn kept_predictions_say_id_truth_prediction_and_scores_and_make_no_other_figure() {
+    let house = study();
+    let whole = house.run("sweep");
+    assert!(house.flow("export study.ron sweep -o none").code == Some(0) && !house.path("none/tables/predictions.csv").exists());
+    let kept = house.run("sweep --set sweep.keep_predictions=true");
+    assert_eq!(kept.ran(), ["sweep"]);
+    assert_eq!(kept.outputs("sweep")["results"], whole.outputs("sweep")["results"]);
+    house.edit("repeats: 3)", "repeats: 3, keep_predictions: 1)");
+    assert_eq!(house.run("sweep").ran(), ["sweep"]);
+    assert_eq!(house.flow("export study.ron sweep -o some").code, Some(0));
+    let text = std::fs::read_to_string(house.path("some/tables/predictions.csv")).unwrap();
+    let lines: Vec<Vec<&str>> = text.lines().map(|line| line.split(',').collect()).collect();
+    assert_eq!(lines[0], ["classifier", "per_class", "repeat", "id", "truth", "prediction", "score round", "score sickle"]);
+    // Three classifiers, two sizes, one repeat, 24 test rows.
+    assert_eq!(lines.len(), 1 + 3 * 2 * 24);
+    for line in &lines[1..] {
+        let number: usize = line[3].strip_prefix("cell ").unwrap().parse().unwrap();
+        assert_eq!((line[2], line[4]), ("0", label(number)));
+        let [round, sickle] = [6, 7].map(|at: usize| line[at].parse::<f32>().unwrap());
+        assert!(round == sickle || line[5] == if round > sickle { "round" } else { "sickle" }, "{line:?}");
+    }
+    let err = house.run("sweep --set sweep.keep_predictions=some").err;
+    assert!(err.contains("expected `true`, `false`, or how many repeats keep their predictions"), "{err}");
+}
+
+#[test]
 fn what_does_not_fit_together_is_said_with_its_place() {
     let house = study();
     let said = |settings: &str| house.run(&format!("mine {settings}")).exits(1).err;

@@ -25,6 +25,7 @@ mod metrics; // confusion matrices and what follows from them
 mod study; // features, labels and split joined into numbered rows
 mod sweep; // which classifier, how many labels, how often
 mod table; // results as tidy rows
+mod predictions; // single predictions and scores
 mod bench; // how long a sweep takes
 
 pub use bench::{LabelledRows, SweepBench, SweepTimes};
@@ -40,6 +41,7 @@ pub use params::{
     refuse,
 };
 pub use pca::Pca;
+pub use predictions::{Scores, kept_bytes, write_predictions};
 pub use study::{Roster, Study};
 pub use svm::FittedSvm;
 pub use sweep::{cell, sweep};

@@ -12,6 +12,7 @@ use super::knn::{KnnModel, Scratch};
 use super::logistic::{FittedLogistic, ReadyLogistic};
 use super::metrics::Confusion;
 use super::params::{Classifier, refuse};
+use super::predictions::Scores;
 use super::products::{Block, Points, WIDTH};
 use super::study::Study;
 use super::svm::SvmModel;
@@ -34,6 +35,33 @@ enum Model {
     Logistic(ReadyLogistic<f32>),
     Knn(KnnModel),
 }
+
+impl Model {
+    /// Returns the classes it knows, ascending.
+    fn classes(&self) -> Vec<usize> {
+        match self {
+            Self::Svm(model) => model.classes().collect(),
+            Self::Logistic(model) => model.classes().to_vec(),
+            Self::Knn(model) => model.classes().to_vec(),
+        }
+    }
+
+    /// Returns the class of each query of the block, and scores if asked.
+    fn predict(&self, points: &Points<f32>, block: &Block<f32>, scratch: &mut Scratch<f32>, classes: usize) -> Predicted {
+        let mut out = vec![0usize; block.used()];
+        let mut scores = vec![0f32; block.used() * classes];
+        let wanted = (classes > 0).then_some(&mut scores[..]);
+        match self {
+            Self::Svm(model) => model.predict_block(points, block, &mut out, wanted),
+            Self::Logistic(model) => model.predict_block(block, &mut out, wanted),
+            Self::Knn(model) => model.predict_block(points, block, scratch, &mut out, wanted),
+        }
+        (out, scores)
+    }
+}
+
+/// Classes of the queries of a block, and queries × classes, scores; none where they were not asked for.
+type Predicted = (Vec<usize>, Vec<f32>);
 
 /// A fitted model and what its row of results needs.
 struct Fitted {
@@ -114,12 +142,14 @@ impl<'a> FittedSweep<'a> {
         let mut cells: Vec<Cell> =
             wanted.iter().map(|(classifier, n)| Cell { classifier: classifier.label(), per_class: *n, runs: runs() }).collect();
         for ((job, fitted), tally) in jobs.iter().zip(fitted).zip(tallies) {
+            let kept = job.repeat < study.protocol.keep_predictions;
             cells[job.cell].runs.push(Run {
                 repeat: job.repeat,
                 rows_used: fitted.rows_used,
                 converged: fitted.converged,
                 confusion: tally.confusion,
-                predictions: (job.repeat < study.protocol.keep_predictions).then_some(tally.predictions),
+                predictions: kept.then_some(tally.predictions),
+                scores: kept.then(|| Scores { classes: fitted.model.classes(), values: tally.scores }),
             });
         }
         cells.iter_mut().for_each(|cell| cell.runs.sort_by_key(|run| run.repeat));
@@ -190,6 +220,7 @@ fn common_points(study: &Study, fitted: &mut [Fitted]) -> Points<f32> {
 struct Tally {
     confusion: Confusion,
     predictions: Vec<usize>,
+    scores: Vec<f32>,
 }
 
 /// Takes the test rows past all models, block by block; one tally per job.
@@ -197,7 +228,10 @@ fn predict(study: &Study, points: &Points<f32>, jobs: &[Job], fitted: &[Fitted],
     let classes = study.roster.classes.len();
     let n_blocks = study.test.nrows().div_ceil(WIDTH);
     let keep = |job: &Job| job.repeat < study.protocol.keep_predictions;
-    let mut tallies: Vec<Tally> = jobs.iter().map(|_| Tally { confusion: Confusion::new(classes), predictions: Vec::new() }).collect();
+    let mut tallies: Vec<Tally> =
+        jobs.iter().map(|_| Tally { confusion: Confusion::new(classes), predictions: Vec::new(), scores: Vec::new() }).collect();
+    // How many scores a job's rows have: none where they are not kept.
+    let columns: Vec<usize> = jobs.iter().zip(fitted).map(|(job, f)| if keep(job) { f.model.classes().len() } else { 0 }).collect();
     let block_bytes = (points.len().max(1) * WIDTH) * size_of::<f32>();
     let at_once = (BLOCK_MEMORY / block_bytes).clamp(1, rayon::current_num_threads());
     let blocks: Vec<usize> = (0..n_blocks).collect();
@@ -208,24 +242,19 @@ fn predict(study: &Study, points: &Points<f32>, jobs: &[Job], fitted: &[Fitted],
             .map(|&at| {
                 watch.step()?;
                 let block = Block::new(points, study.test.view(), at * WIDTH);
-                let per_job = |fitted: &Fitted, scratch: &mut Scratch<f32>| {
-                    let mut out = vec![0usize; block.used()];
-                    match &fitted.model {
-                        Model::Svm(model) => model.predict_block(points, &block, &mut out),
-                        Model::Logistic(model) => model.predict_block(&block, &mut out),
-                        Model::Knn(model) => model.predict_block(points, &block, scratch, &mut out),
-                    }
-                    out
+                let per_job = |scratch: &mut Scratch<f32>, (fitted, columns): (&Fitted, &usize)| {
+                    fitted.model.predict(points, &block, scratch, *columns)
                 };
-                Ok(fitted.par_iter().map_init(Scratch::new, |scratch, f| per_job(f, scratch)).collect::<Vec<Vec<usize>>>())
+                Ok(fitted.par_iter().zip(&columns).map_init(Scratch::new, per_job).collect::<Vec<Predicted>>())
             })
-            .collect::<Result<Vec<Vec<Vec<usize>>>, Failure>>()?;
+            .collect::<Result<Vec<Vec<Predicted>>, Failure>>()?;
         for (&at, per_job) in batch.iter().zip(parts) {
             let truth = &study.roster.test[at * WIDTH..];
-            for ((tally, job), predicted) in tallies.iter_mut().zip(jobs).zip(per_job) {
+            for ((tally, job), (predicted, scores)) in tallies.iter_mut().zip(jobs).zip(per_job) {
                 truth.iter().zip(&predicted).for_each(|((_, truth), &predicted)| tally.confusion.count(*truth, predicted));
                 if keep(job) {
                     tally.predictions.extend(predicted);
+                    tally.scores.extend(scores);
                 }
             }
         }
@@ -338,7 +367,23 @@ mod tests {
             let predicted = cell.runs[0].predictions.as_ref().unwrap();
             let truth = study.roster.test.iter().map(|(_, class)| *class);
             assert_eq!(Confusion::of(4, truth.zip(predicted.iter().copied())), cell.runs[0].confusion);
-            assert_eq!(cell.runs[1].predictions, None);
+            assert_eq!((&cell.runs[1].predictions, &cell.runs[1].scores), (&None, &None));
+        }
+    }
+
+    #[test]
+    fn kept_scores_are_the_probabilities_of_the_same_classifier_fitted_alone() {
+        let study = study(20, 300, 8, 1);
+        for (cell, (classifier, n)) in sweep(&study, &wanted(&[5]), &Silent).unwrap().iter().zip(wanted(&[5])) {
+            let scores = cell.runs[0].scores.as_ref().unwrap();
+            let drawn = study.rows(0, n);
+            let rows: Vec<usize> = drawn.iter().flat_map(|g| g.points.clone()).collect();
+            let classes = drawn.iter().flat_map(|g| g.points.iter().map(|_| g.class)).collect();
+            let alone = classifier.fit(study.train.select(ndarray::Axis(0), &rows), classes).unwrap();
+            assert_eq!((scores.classes.as_slice(), scores.values.len()), (&[0, 1, 2, 3][..], 4 * 300));
+            let Some(expected) = alone.probabilities(&study.test) else { continue };
+            let apart = scores.values.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+            assert!(apart < 1e-5, "{} {apart}", cell.classifier);
         }
     }
 
