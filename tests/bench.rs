@@ -38,6 +38,55 @@ fn features_are_timed_with_the_fields_of_the_peer() {
     assert!(line["images_per_second"].as_f64().unwrap() > 0.0);
 }
 
+/// Writes an array as numpy would.
+fn npy(house: &House, name: &str, descr: &str, shape: &str, items: Vec<u8>) {
+    let head = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");
+    house.write(name, [&b"\x93NUMPY\x01\x00\x76\x00"[..], format!("{head:117}\n").as_bytes(), &items].concat());
+}
+
+/// Three heaps of points in a plane, far from each other, as `sweep.py --make` lays them out.
+fn heaps(house: &House, part: &str, n: usize) {
+    let row = |i: usize| [(i % 3) as f32 * 5.0 + (i as f32).sin(), (i * i % 3) as f32 * 5.0 + (i as f32).cos()];
+    let rows = (0..n).flat_map(row).flat_map(f32::to_le_bytes).collect();
+    npy(house, &format!("heaps/{part}_x.npy"), "<f4", &format!("({n}, 2)"), rows);
+    let labels = (0..n).flat_map(|i| (i as i64 % 3).to_le_bytes()).collect();
+    npy(house, &format!("heaps/{part}_y.npy"), "<i8", &format!("({n},)"), labels);
+}
+
+#[test]
+fn a_sweep_is_timed_with_the_fields_of_the_peer_and_its_accuracies() {
+    let house = House::new("");
+    heaps(&house, "train", 90);
+    heaps(&house, "test", 60);
+    let said = house.flow("bench sweep heaps --n 2,20 --repeats 2 --classifiers svm,knn --test-rows 30 --threads 1");
+    let line = line(&said, &["job", "peer", "wall_cpu_seconds", "total_cpu", "cells", "threads", "peak_mib", "total_cpu_together"]);
+    let spent: std::collections::BTreeMap<String, [f64; 2]> = serde_json::from_value(line["wall_cpu_seconds"].clone()).unwrap();
+    let names: Vec<&str> = spent.keys().map(String::as_str).collect();
+    assert_eq!(names, ["join", "knn_fit", "knn_predict", "svm_fit", "svm_predict", "transform_fit", "transform_test"]);
+    let sum: f64 = spent.values().map(|[_, cpu]| cpu).sum();
+    assert!((line["total_cpu"].as_f64().unwrap() - sum).abs() < 1e-9, "{line}");
+    let cells = line["cells"].as_array().unwrap();
+    let of = |i: usize| (cells[i]["classifier"].as_str().unwrap(), cells[i]["n"].as_u64().unwrap(), cells[i]["repeat"].as_u64().unwrap());
+    let expected =
+        [("svm", 2, 0), ("svm", 2, 1), ("svm", 20, 0), ("svm", 20, 1), ("knn", 2, 0), ("knn", 2, 1), ("knn", 20, 0), ("knn", 20, 1)];
+    assert_eq!((0..cells.len()).map(of).collect::<Vec<_>>(), expected);
+    assert_eq!([&cells[2]["balanced_accuracy"], &cells[7]["balanced_accuracy"]], [1.0, 1.0]);
+}
+
+#[test]
+fn a_sweep_on_what_is_not_there_or_does_not_fit_says_so() {
+    let house = House::new("");
+    let said = house.flow("bench sweep heaps");
+    assert_eq!((said.code, said.out.as_str()), (Some(1), ""));
+    assert!(said.err.starts_with("error: failed to read `heaps/train_x.npy`"), "{}", said.err);
+    heaps(&house, "train", 9);
+    heaps(&house, "test", 6);
+    npy(&house, "heaps/test_x.npy", "<f4", "(6, 1)", vec![0; 24]);
+    let said = house.flow("bench sweep heaps --n 2");
+    assert_eq!((said.code, said.err.as_str()), (Some(1), "error: features have 1 dimension, expected 2 as in the fit\n"));
+    assert_eq!(house.flow("bench sweep heaps --n 0").code, Some(2));
+}
+
 #[test]
 fn a_network_that_is_not_known_and_sides_that_do_not_divide_are_refused() {
     let house = House::new("");

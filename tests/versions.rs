@@ -23,14 +23,15 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Kinds whose bytes are the same on all machines; those of the others follow from the order in which a processor adds.
-const EXACT: [&str; 5] = ["Command", "Import", "Ingest", "Report", "Split"];
+const EXACT: [&str; 6] = ["Command", "Import", "ImportFeatures", "Ingest", "Report", "Split"];
 
 /// Every node kind, and the file that holds its version.
-const KINDS: [(&str, &str); 12] = [
+const KINDS: [(&str, &str); 13] = [
     ("Command", "command"),
     ("Dino", "dino"),
     ("Features", "features"),
     ("Import", "import"),
+    ("ImportFeatures", "import_features"),
     ("Ingest", "ingest"),
     ("LinearProbe", "supervised"),
     ("Report", "report"),

@@ -136,8 +136,20 @@ impl KnnModel {
         }
     }
 
-    /// Writes the class of each query: most votes, the lowest class among equals.
-    pub fn predict_block<F: Real>(&self, points: &Points<F>, block: &Block<F>, scratch: &mut Scratch<F>, out: &mut [usize]) {
+    /// Returns the classes that vote, ascending.
+    pub fn classes(&self) -> &[usize] {
+        &self.classes
+    }
+
+    /// Writes the class of each query: most votes, the lowest class among equals. If asked, also queries × classes, shares of the votes.
+    pub fn predict_block<F: Real>(
+        &self,
+        points: &Points<F>,
+        block: &Block<F>,
+        scratch: &mut Scratch<F>,
+        out: &mut [usize],
+        mut scores: Option<&mut [f32]>,
+    ) {
         self.screen(points, block, scratch);
         for (query, out) in out.iter_mut().enumerate().take(block.used()) {
             self.nearest(points, block, query, scratch);
@@ -149,6 +161,11 @@ impl KnnModel {
                 }
             }
             *out = self.classes[winner];
+            if let Some(scores) = &mut scores {
+                let total: f64 = scratch.votes.iter().sum();
+                let row = &mut scores[query * self.classes.len()..][..self.classes.len()];
+                row.iter_mut().zip(&scratch.votes).for_each(|(score, vote)| *score = (vote / total) as f32);
+            }
         }
     }
 }
@@ -245,7 +262,7 @@ impl<F: Real, D: Data<Elem = F>> PredictInplace<ArrayBase<D, Ix2>, Array1<usize>
     fn predict_inplace<'a>(&'a self, queries: &'a ArrayBase<D, Ix2>, y: &mut Array1<usize>) {
         assert_eq!(queries.nrows(), y.len(), "one class per query");
         predict_blocks(&self.points, queries, y, |block, out| {
-            self.model.predict_block(&self.points, block, &mut Scratch::new(), out);
+            self.model.predict_block(&self.points, block, &mut Scratch::new(), out, None);
         });
     }
 

@@ -231,8 +231,13 @@ pub(crate) struct ReadyLogistic<F> {
 }
 
 impl<F: Real> ReadyLogistic<F> {
-    /// Writes the class of each query: the largest logit, the lowest class among equals.
-    pub fn predict_block(&self, block: &Block<F>, out: &mut [usize]) {
+    /// Returns the fitted classes, ascending.
+    pub fn classes(&self) -> &[usize] {
+        &self.classes
+    }
+
+    /// Writes the class of each query: the largest logit, the lowest class among equals. If asked, also queries × classes, probabilities.
+    pub fn predict_block(&self, block: &Block<F>, out: &mut [usize], scores: Option<&mut [f32]>) {
         let outputs = self.intercepts.len();
         let dim = self.coefficients.len() / outputs;
         let mut logits = vec![F::default(); outputs * WIDTH];
@@ -251,6 +256,17 @@ impl<F: Real> ReadyLogistic<F> {
                 }
             }
             *out = self.classes[winner];
+        }
+        for (query, row) in scores.into_iter().flat_map(|scores| scores.chunks_exact_mut(self.classes.len())).enumerate() {
+            if outputs == 1 {
+                let z = logit(0, query).wide();
+                row.copy_from_slice(&[sigmoid(-z) as f32, sigmoid(z) as f32]);
+                continue;
+            }
+            let highest = (0..outputs).map(|class| logit(class, query).wide()).fold(f64::NEG_INFINITY, f64::max);
+            let power = |class: usize| (logit(class, query).wide() - highest).exp();
+            let sum: f64 = (0..outputs).map(power).sum();
+            row.iter_mut().enumerate().for_each(|(class, score)| *score = (power(class) / sum) as f32);
         }
     }
 }
@@ -275,7 +291,7 @@ impl<F: Real, D: Data<Elem = F>> PredictInplace<ArrayBase<D, Ix2>, Array1<usize>
         assert!(found == known && queries.nrows() == y.len(), "queries have {}, expected {known}", count(found, "dimension"));
         let ready = self.ready::<F>();
         let none = Points::gather(queries.view(), std::iter::empty());
-        predict_blocks(&none, queries, y, |block, out| ready.predict_block(block, out));
+        predict_blocks(&none, queries, y, |block, out| ready.predict_block(block, out, None));
     }
 
     fn default_target(&self, queries: &ArrayBase<D, Ix2>) -> Array1<usize> {

@@ -28,7 +28,10 @@ mod study; // features, labels and split joined into numbered rows
 mod resample; // test rows and draws, drawn again
 mod sweep; // which classifier, how many labels, how often
 mod table; // results as tidy rows
+mod predictions; // single predictions and scores
+mod bench; // how long a sweep takes
 
+pub use bench::{LabelledRows, SweepBench, SweepTimes};
 pub use features::Features;
 pub use fitted::FittedClassifier;
 pub use guard::Checked;
@@ -43,6 +46,7 @@ pub use params::{
     refuse,
 };
 pub use pca::Pca;
+pub use predictions::{Scores, kept_bytes, write_predictions};
 pub use resample::{RESAMPLES, Resampling};
 pub use study::{Roster, Study};
 pub use svm::FittedSvm;

@@ -213,10 +213,19 @@ impl<F: Real> SvmModel<F> {
         }
     }
 
-    /// Writes the class of each query of the block: most votes, the lowest class among equals.
-    pub fn predict_block(&self, points: &Points<F>, block: &Block<F>, out: &mut [usize]) {
-        let mut votes = vec![0u16; self.supports.len() * WIDTH];
+    /// Writes the class of each query of the block: most votes, the lowest class among equals. If asked, also queries × classes, scores:
+    /// of two classes the decision for each, of more votes + s / (3 (|s| + 1)) with s the sum of a class's decisions (`decision_function`).
+    pub fn predict_block(&self, points: &Points<F>, block: &Block<F>, out: &mut [usize], scores: Option<&mut [f32]>) {
+        let n = self.supports.len();
+        let mut votes = vec![0u16; n * WIDTH];
+        let mut sums = vec![0.0f64; if scores.is_some() { n * WIDTH } else { 0 }];
         self.decisions(points, block, |a, b, decision| {
+            if !sums.is_empty() {
+                for (query, d) in decision.iter().enumerate() {
+                    sums[a * WIDTH + query] += d.wide();
+                    sums[b * WIDTH + query] -= d.wide();
+                }
+            }
             let (low, high) = votes.split_at_mut(b * WIDTH);
             let (for_a, for_b) = (&mut low[a * WIDTH..(a + 1) * WIDTH], &mut high[..WIDTH]);
             vectored(
@@ -238,6 +247,13 @@ impl<F: Real> SvmModel<F> {
                 }
             }
             *out = self.supports[winner].class;
+        }
+        for (query, row) in scores.into_iter().flat_map(|scores| scores.chunks_exact_mut(n)).enumerate() {
+            for (class, score) in row.iter_mut().enumerate() {
+                let sum = sums[class * WIDTH + query];
+                let whole = f64::from(votes[class * WIDTH + query]);
+                *score = if n == 2 { sum } else { whole + sum / (3.0 * (sum.abs() + 1.0)) } as f32;
+            }
         }
     }
 }
@@ -344,7 +360,7 @@ impl<F: Real, D: Data<Elem = F>, T: AsSingleTargets<Elem = usize>> Fit<ArrayBase
 impl<F: Real, D: Data<Elem = F>> PredictInplace<ArrayBase<D, Ix2>, Array1<usize>> for FittedSvm<F> {
     fn predict_inplace<'a>(&'a self, queries: &'a ArrayBase<D, Ix2>, y: &mut Array1<usize>) {
         assert_eq!(queries.nrows(), y.len(), "one class per query");
-        predict_blocks(&self.points, queries, y, |block, out| self.model.predict_block(&self.points, block, out));
+        predict_blocks(&self.points, queries, y, |block, out| self.model.predict_block(&self.points, block, out, None));
     }
 
     fn default_target(&self, queries: &ArrayBase<D, Ix2>) -> Array1<usize> {
@@ -365,6 +381,27 @@ mod tests {
         let fitted = Svm { kernel: Kernel::Linear, ..Svm::default() }.fit(&data).unwrap();
         assert_eq!(fitted.predict(&x), array![4, 4, 7, 7, 9, 9]);
         assert_eq!(fitted.classes(), [4, 7, 9]);
+    }
+
+    // SVC(class_weight="balanced", tol=1e-10).fit(x, y).decision_function(queries), scikit-learn 1.9.1; of two classes for the second.
+    #[test]
+    fn scores_are_scikit_learns_decision_function() {
+        let x = array![[0.0, 0.0], [1.0, 0.0], [5.0, 0.0], [6.0, 1.0], [0.0, 5.0], [1.0, 6.0]];
+        let queries: Array2<f64> = array![[2.0, 1.0], [0.0, 3.0], [4.0, 4.0]];
+        let scores = |rows: usize| {
+            let data = DatasetBase::new(x.slice(ndarray::s![..rows, ..]).to_owned(), Array1::from_shape_fn(rows, |i| i / 2));
+            let fitted: FittedSvm<f64> = Svm { tolerance: 1e-10, ..Svm::default() }.fit(&data).unwrap();
+            let (mut out, mut scores) = ([0; 3], vec![0.0; 3 * rows / 2]);
+            let block = Block::new(&fitted.points, queries.view(), 0);
+            fitted.model.predict_block(&fitted.points, &block, &mut out, Some(&mut scores));
+            assert_eq!(fitted.predict(&queries).to_vec(), out);
+            scores
+        };
+        let three = [2.17781339, 0.93158008, -0.15650571, 1.06099745, -0.16994885, 2.14979982, -0.10100624, 2.05970855, 1.05933345];
+        let two = [0.49561275, -0.49561275, 0.39965657, -0.39965657, -0.19737633, 0.19737633];
+        let apart =
+            |found: Vec<f32>, expected: &[f64]| found.iter().zip(expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+        assert!(apart(scores(6), &three) < 1e-6 && apart(scores(4), &two) < 1e-6);
     }
 
     #[test]

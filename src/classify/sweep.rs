@@ -12,6 +12,7 @@ use super::knn::{KnnModel, Scratch};
 use super::logistic::{FittedLogistic, ReadyLogistic};
 use super::metrics::Confusion;
 use super::params::{Classifier, refuse};
+use super::predictions::Scores;
 use super::products::{Block, Points, WIDTH};
 use super::resample::{Resampling, Right};
 use super::study::Study;
@@ -35,6 +36,33 @@ enum Model {
     Logistic(ReadyLogistic<f32>),
     Knn(KnnModel),
 }
+
+impl Model {
+    /// Returns the classes it knows, ascending.
+    fn classes(&self) -> Vec<usize> {
+        match self {
+            Self::Svm(model) => model.classes().collect(),
+            Self::Logistic(model) => model.classes().to_vec(),
+            Self::Knn(model) => model.classes().to_vec(),
+        }
+    }
+
+    /// Returns the class of each query of the block, and scores if asked.
+    fn predict(&self, points: &Points<f32>, block: &Block<f32>, scratch: &mut Scratch<f32>, classes: usize) -> Predicted {
+        let mut out = vec![0usize; block.used()];
+        let mut scores = vec![0f32; block.used() * classes];
+        let wanted = (classes > 0).then_some(&mut scores[..]);
+        match self {
+            Self::Svm(model) => model.predict_block(points, block, &mut out, wanted),
+            Self::Logistic(model) => model.predict_block(block, &mut out, wanted),
+            Self::Knn(model) => model.predict_block(points, block, scratch, &mut out, wanted),
+        }
+        (out, scores)
+    }
+}
+
+/// Classes of the queries of a block, and queries × classes, scores; none where they were not asked for.
+type Predicted = (Vec<usize>, Vec<f32>);
 
 /// A fitted model and what its row of results needs.
 struct Fitted {
@@ -65,53 +93,82 @@ pub fn sweep(study: &Study, wanted: &[(Classifier, usize)], monitor: &dyn Monito
 /// # Errors
 /// As [`cell`].
 pub fn judged_sweep(study: &Study, wanted: &[(Classifier, usize)], monitor: &dyn Monitor) -> Result<Vec<Judged>, Failure> {
-    for (classifier, per_class) in wanted {
-        refuse(classifier.name(), &classifier.check())?;
-        if *per_class == 0 {
-            return Err(Failure::new("`per_class` must be at least 1, got 0"));
+    FittedSweep::fit(study, wanted, monitor)?.predict()
+}
+
+/// The first half of a sweep: all models of all cells fitted, no test row seen.
+pub(crate) struct FittedSweep<'a> {
+    study: &'a Study,
+    wanted: &'a [(Classifier, usize)],
+    jobs: Vec<Job>,
+    fitted: Vec<Fitted>,
+    watch: Watch<'a>,
+}
+
+impl<'a> FittedSweep<'a> {
+    /// Fits every repeat of every cell.
+    ///
+    /// # Errors
+    /// As [`cell`].
+    pub fn fit(study: &'a Study, wanted: &'a [(Classifier, usize)], monitor: &'a dyn Monitor) -> Result<Self, Failure> {
+        for (classifier, per_class) in wanted {
+            refuse(classifier.name(), &classifier.check())?;
+            if *per_class == 0 {
+                return Err(Failure::new("`per_class` must be at least 1, got 0"));
+            }
         }
-    }
-    let repeats = study.protocol.repeats;
-    let mut jobs: Vec<Job> = (0..wanted.len()).flat_map(|cell| (0..repeats).map(move |repeat| Job { cell, repeat })).collect();
-    // The longest first, so that no thread is left with one at the end.
-    jobs.sort_by_key(|job| (std::cmp::Reverse(wanted[job.cell].1), job.cell, job.repeat));
-    let n_blocks = study.test.nrows().div_ceil(WIDTH);
-    let watch = Watch { monitor, done: AtomicU64::new(0), total: (jobs.len() + n_blocks) as u64 };
+        let repeats = study.protocol.repeats;
+        let mut jobs: Vec<Job> = (0..wanted.len()).flat_map(|cell| (0..repeats).map(move |repeat| Job { cell, repeat })).collect();
+        // The longest first, so that no thread is left with one at the end.
+        jobs.sort_by_key(|job| (std::cmp::Reverse(wanted[job.cell].1), job.cell, job.repeat));
+        let n_blocks = study.test.nrows().div_ceil(WIDTH);
+        let watch = Watch { monitor, done: AtomicU64::new(0), total: (jobs.len() + n_blocks) as u64 };
 
-    // Few jobs share out their insides, many are shared out themselves; no bit depends on it.
-    let share = jobs.len() < 2 * rayon::current_num_threads();
-    let mut fitted = jobs
-        .par_iter()
-        .with_max_len(1)
-        .map(|job| {
-            watch.step()?;
-            let (classifier, per_class) = &wanted[job.cell];
-            fit(study, classifier, &study.rows(job.repeat, *per_class), share)
-        })
-        .collect::<Result<Vec<Fitted>, Failure>>()?;
-    let points = common_points(study, &mut fitted);
-    let resampling = Resampling::new(&study.roster, study.protocol.resamples);
-    let tallies = predict(study, &points, &jobs, &fitted, &resampling, &watch)?;
-
-    let mut cells: Vec<Cell> = wanted
-        .iter()
-        .map(|(classifier, per_class)| Cell { classifier: classifier.label(), per_class: *per_class, runs: Vec::with_capacity(repeats) })
-        .collect();
-    let mut right = vec![Vec::new(); wanted.len()];
-    // Jobs of a cell come by repeat, so its draws do too.
-    for ((job, fitted), tally) in jobs.iter().zip(fitted).zip(tallies) {
-        cells[job.cell].runs.push(Run {
-            repeat: job.repeat,
-            rows_used: fitted.rows_used,
-            converged: fitted.converged,
-            confusion: tally.confusion,
-            predictions: (job.repeat < study.protocol.keep_predictions).then_some(tally.predictions),
-        });
-        right[job.cell].push(tally.right);
+        // Few jobs share out their insides, many are shared out themselves; no bit depends on it.
+        let share = jobs.len() < 2 * rayon::current_num_threads();
+        let fitted = jobs
+            .par_iter()
+            .with_max_len(1)
+            .map(|job| {
+                watch.step()?;
+                let (classifier, per_class) = &wanted[job.cell];
+                fit(study, classifier, &study.rows(job.repeat, *per_class), share)
+            })
+            .collect::<Result<Vec<Fitted>, Failure>>()?;
+        Ok(Self { study, wanted, jobs, fitted, watch })
     }
-    cells.iter_mut().for_each(|cell| cell.runs.sort_by_key(|run| run.repeat));
-    let resampled = resampling.values(&right, monitor)?;
-    Ok(cells.into_iter().zip(resampled).map(|(cell, resampled)| Judged { cell, resampled }).collect())
+
+    /// The second half: takes the test rows past the models, and draws them again for the resamples.
+    ///
+    /// # Errors
+    /// When the monitor interrupts.
+    pub fn predict(self) -> Result<Vec<Judged>, Failure> {
+        let Self { study, wanted, jobs, mut fitted, watch } = self;
+        let points = common_points(study, &mut fitted);
+        let resampling = Resampling::new(&study.roster, study.protocol.resamples);
+        let tallies = predict(study, &points, &jobs, &fitted, &resampling, &watch)?;
+
+        let runs = || Vec::with_capacity(study.protocol.repeats);
+        let mut cells: Vec<Cell> =
+            wanted.iter().map(|(classifier, n)| Cell { classifier: classifier.label(), per_class: *n, runs: runs() }).collect();
+        let mut right = vec![Vec::new(); wanted.len()];
+        // Jobs of a cell come by repeat, so its draws do too.
+        for ((job, fitted), tally) in jobs.iter().zip(fitted).zip(tallies) {
+            let kept = job.repeat < study.protocol.keep_predictions;
+            cells[job.cell].runs.push(Run {
+                repeat: job.repeat,
+                rows_used: fitted.rows_used,
+                converged: fitted.converged,
+                confusion: tally.confusion,
+                predictions: kept.then_some(tally.predictions),
+                scores: kept.then(|| Scores { classes: fitted.model.classes(), values: tally.scores }),
+            });
+            right[job.cell].push(tally.right);
+        }
+        cells.iter_mut().for_each(|cell| cell.runs.sort_by_key(|run| run.repeat));
+        let resampled = resampling.values(&right, watch.monitor)?;
+        Ok(cells.into_iter().zip(resampled).map(|(cell, resampled)| Judged { cell, resampled }).collect())
+    }
 }
 
 /// Fits one model on drawn training rows.
@@ -178,6 +235,7 @@ struct Tally {
     confusion: Confusion,
     predictions: Vec<usize>,
     right: Right,
+    scores: Vec<f32>,
 }
 
 /// Takes the test rows past all models, block by block; one tally per job.
@@ -192,10 +250,10 @@ fn predict(
     let classes = study.roster.classes.len();
     let n_blocks = study.test.nrows().div_ceil(WIDTH);
     let keep = |job: &Job| job.repeat < study.protocol.keep_predictions;
-    let mut tallies: Vec<Tally> = jobs
-        .iter()
-        .map(|_| Tally { confusion: Confusion::new(classes), predictions: Vec::new(), right: resampling.none_right() })
-        .collect();
+    let none = || Tally { confusion: Confusion::new(classes), predictions: Vec::new(), scores: Vec::new(), right: resampling.none_right() };
+    let mut tallies: Vec<Tally> = jobs.iter().map(|_| none()).collect();
+    // How many scores a job's rows have: none where they are not kept.
+    let columns: Vec<usize> = jobs.iter().zip(fitted).map(|(job, f)| if keep(job) { f.model.classes().len() } else { 0 }).collect();
     let block_bytes = (points.len().max(1) * WIDTH) * size_of::<f32>();
     let at_once = (BLOCK_MEMORY / block_bytes).clamp(1, rayon::current_num_threads());
     let blocks: Vec<usize> = (0..n_blocks).collect();
@@ -206,21 +264,15 @@ fn predict(
             .map(|&at| {
                 watch.step()?;
                 let block = Block::new(points, study.test.view(), at * WIDTH);
-                let per_job = |fitted: &Fitted, scratch: &mut Scratch<f32>| {
-                    let mut out = vec![0usize; block.used()];
-                    match &fitted.model {
-                        Model::Svm(model) => model.predict_block(points, &block, &mut out),
-                        Model::Logistic(model) => model.predict_block(&block, &mut out),
-                        Model::Knn(model) => model.predict_block(points, &block, scratch, &mut out),
-                    }
-                    out
+                let per_job = |scratch: &mut Scratch<f32>, (fitted, columns): (&Fitted, &usize)| {
+                    fitted.model.predict(points, &block, scratch, *columns)
                 };
-                Ok(fitted.par_iter().map_init(Scratch::new, |scratch, f| per_job(f, scratch)).collect::<Vec<Vec<usize>>>())
+                Ok(fitted.par_iter().zip(&columns).map_init(Scratch::new, per_job).collect::<Vec<Predicted>>())
             })
-            .collect::<Result<Vec<Vec<Vec<usize>>>, Failure>>()?;
+            .collect::<Result<Vec<Vec<Predicted>>, Failure>>()?;
         for (&at, per_job) in batch.iter().zip(parts) {
             let truth = &study.roster.test[at * WIDTH..];
-            for ((tally, job), predicted) in tallies.iter_mut().zip(jobs).zip(per_job) {
+            for ((tally, job), (predicted, scores)) in tallies.iter_mut().zip(jobs).zip(per_job) {
                 for (row, ((_, truth), &predicted)) in truth.iter().zip(&predicted).enumerate() {
                     tally.confusion.count(*truth, predicted);
                     if *truth == predicted {
@@ -229,6 +281,7 @@ fn predict(
                 }
                 if keep(job) {
                     tally.predictions.extend(predicted);
+                    tally.scores.extend(scores);
                 }
             }
         }
@@ -341,7 +394,23 @@ mod tests {
             let predicted = cell.runs[0].predictions.as_ref().unwrap();
             let truth = study.roster.test.iter().map(|(_, class)| *class);
             assert_eq!(Confusion::of(4, truth.zip(predicted.iter().copied())), cell.runs[0].confusion);
-            assert_eq!(cell.runs[1].predictions, None);
+            assert_eq!((&cell.runs[1].predictions, &cell.runs[1].scores), (&None, &None));
+        }
+    }
+
+    #[test]
+    fn kept_scores_are_the_probabilities_of_the_same_classifier_fitted_alone() {
+        let study = study(20, 300, 8, 1);
+        for (cell, (classifier, n)) in sweep(&study, &wanted(&[5]), &Silent).unwrap().iter().zip(wanted(&[5])) {
+            let scores = cell.runs[0].scores.as_ref().unwrap();
+            let drawn = study.rows(0, n);
+            let rows: Vec<usize> = drawn.iter().flat_map(|g| g.points.clone()).collect();
+            let classes = drawn.iter().flat_map(|g| g.points.iter().map(|_| g.class)).collect();
+            let alone = classifier.fit(study.train.select(ndarray::Axis(0), &rows), classes).unwrap();
+            assert_eq!((scores.classes.as_slice(), scores.values.len()), (&[0, 1, 2, 3][..], 4 * 300));
+            let Some(expected) = alone.probabilities(&study.test) else { continue };
+            let apart = scores.values.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+            assert!(apart < 1e-5, "{} {apart}", cell.classifier);
         }
     }
 

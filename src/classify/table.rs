@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::interval::Interval;
 use super::metrics::{Confusion, mean, mean_and_deviation};
+use super::predictions::Scores;
 use crate::diagnostic::{Context, Failure};
 
 /// All repeats of one method with one number of labels: the piece that is cached by itself.
@@ -37,6 +38,9 @@ pub struct Run {
     /// Predicted class of every row of the roster's `test`, where these are kept.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub predictions: Option<Vec<usize>>,
+    /// What the model said of each class there, where predictions are kept and the method has scores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub scores: Option<Scores>,
 }
 
 /// One row of the tidy table.
@@ -316,6 +320,7 @@ mod tests {
             converged: true,
             confusion: Confusion::of(3, pairs.iter().copied()),
             predictions: None,
+            scores: None,
         };
         let runs = vec![run(0, &[(0, 0), (1, 1)]), run(1, &[(0, 1), (1, 1)])];
         let cell = Cell { classifier: "SVM".into(), per_class: 2, runs };

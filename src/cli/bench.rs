@@ -8,6 +8,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
+use super::bench_sweep::{SweepArguments, sweep};
 use super::console::print;
 use super::exit::{Exit, Stop};
 use crate::diagnostic::{Context, Failure};
@@ -21,10 +22,12 @@ pub(super) enum BenchCommand {
     DinoStep(StepArguments),
     /// The frozen forward pass of an XCiT, as the `Features` node makes it
     Features(FeaturesArguments),
+    /// The few-label sweep on feature tables: CPU seconds of transform, fits and predictions, balanced accuracies
+    Sweep(SweepArguments),
 }
 
 /// A count of at least 1.
-fn some(text: &str) -> Result<usize, String> {
+pub(super) fn some(text: &str) -> Result<usize, String> {
     text.parse().ok().filter(|n| *n > 0).ok_or_else(|| format!("expected a number of at least 1, found `{text}`"))
 }
 
@@ -92,13 +95,14 @@ pub(super) fn bench(command: &BenchCommand) -> Result<Exit, Stop> {
     let line = match command {
         BenchCommand::DinoStep(arguments) => dino_step(arguments)?,
         BenchCommand::Features(arguments) => features(arguments)?,
+        BenchCommand::Sweep(arguments) => sweep(arguments)?,
     };
     print(&line.to_string());
     Ok(Exit::Done)
 }
 
 /// Who was measured.
-fn program() -> String {
+pub(super) fn program() -> String {
     format!("flow {}", env!("CARGO_PKG_VERSION"))
 }
 
@@ -109,12 +113,12 @@ fn sizes(variant: &str, sides: &[usize]) -> Result<Sizes, Stop> {
 }
 
 /// Runs `work` on so many threads.
-fn on_threads<R: Send>(threads: usize, work: impl FnOnce() -> Result<R, Failure> + Send) -> Result<R, Failure> {
+pub(super) fn on_threads<R: Send>(threads: usize, work: impl FnOnce() -> Result<R, Failure> + Send) -> Result<R, Failure> {
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().doing(|| format!("failed to start {threads} threads"))?;
     pool.install(work)
 }
 
-fn peak_mib() -> f64 {
+pub(super) fn peak_mib() -> f64 {
     memory::peak() as f64 / f64::from(1 << 20)
 }
 

@@ -7,14 +7,18 @@ mod names; // what an image is called
 mod image; // pixels in memory: decoding, resizing
 mod table; // which images there are, which classes they have, which part they belong to
 mod layout; // how data sets lie on disk
+mod arrays; // numbers in `.npy` files
+mod feature_table; // tables of features of other programs
 mod split; // train, test, validation
 mod pixels; // where pixels come from at run time
 mod augment; // the operations on 8-bit pixels, and recipes of them
 mod views; // what a training loop asks for, and who answers
 
+pub use arrays::{read_rows, read_whole_numbers};
 pub use augment::{
     Augment, Blur, Crop, Drawn, Fill, Jitter, Perspective, Preset, Recipe, Rotate, Step, Steps, ViewRecipe, Workbench, draw, ops,
 };
+pub use feature_table::{FeatureTable, read_ids};
 pub use image::{Filter, Normalisation, Rgb, decode, dimensions, resize};
 pub use layout::{
     BoneMarrow, Check, Chula, CountDifference, DigestOf, Folder, Ingested, Layout, Npz, OnBad, Packed, PathTable, Scan, Survey, hash_file,

@@ -7,6 +7,7 @@ pub(crate) mod level; // which instructions this machine has
 mod pieces; // cutting work
 mod workers; // where it is done
 pub mod clock; // where the time goes
+mod stopwatch; // what a piece of work takes, on all threads
 mod peak; // what the cores can do at most
 pub mod memory; // what the process uses, and may still get
 mod matmul; // matrix products
@@ -34,4 +35,5 @@ pub use pieces::{PIECES, column_sums, each_row_block, pieces};
 pub use pointwise::{
     add_column_sums, add_scaled, add_scaled_rows, dot, exp, gelu, gelu_backward, multiply, multiply_one, row_dots, scale_rows,
 };
+pub use stopwatch::{Spent, Stopwatch};
 pub use workers::on_workers;

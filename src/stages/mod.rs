@@ -7,6 +7,7 @@ mod feature_set; // features and floors in one artefact
 mod rows; // a row of numbers for each image
 mod results; // results of methods at numbers of labels
 mod import;
+mod import_features;
 mod ingest;
 mod split;
 mod dino;

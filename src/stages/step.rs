@@ -8,6 +8,7 @@ use super::command::Command;
 use super::dino::Dino;
 use super::features::Features;
 use super::import::Import;
+use super::import_features::ImportFeatures;
 use super::ingest::Ingest;
 use super::report::Report;
 use super::split::Split;
@@ -21,6 +22,7 @@ use crate::stage::Stage;
 #[derive(Debug, Deserialize)]
 pub enum Step {
     Import(Import),
+    ImportFeatures(ImportFeatures),
     Ingest(Ingest),
     Split(Split),
     Dino(Dino),
@@ -39,6 +41,7 @@ impl Step {
     pub fn stage(self) -> Arc<dyn Stage> {
         match self {
             Self::Import(stage) => Arc::new(stage),
+            Self::ImportFeatures(stage) => Arc::new(stage),
             Self::Ingest(stage) => Arc::new(stage),
             Self::Split(stage) => Arc::new(stage),
             Self::Dino(stage) => Arc::new(stage),

@@ -1,7 +1,10 @@
 //! `Sweep`: features, labels and split -> how well classifiers do at each number of labels.
 
 use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::BufWriter;
 
+use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::feature_set::{FeatureSet, MAIN};
@@ -9,13 +12,29 @@ use super::io;
 use super::kinds::{FEATURES, IMAGES, LABELS, SPLIT, SWEEP, TABLES};
 use super::results::Results;
 use super::rows::tell_taken;
-use crate::classify::{Classifier, Evaluate, Judged, Knn, LogisticRegression, Protocol, RESAMPLES, Study, Svm, judged_sweep};
+use crate::classify::{
+    Classifier, Evaluate, Judged, Knn, LogisticRegression, Protocol, RESAMPLES, Roster, Study, Svm, judged_sweep, kept_bytes,
+    write_predictions,
+};
 use crate::data::{IdList, ImageTable, Labels, SplitLists};
-use crate::diagnostic::Failure;
+use crate::diagnostic::{Context, Failure, thousands};
 use crate::digest::Digest;
 use crate::params::Ref;
 use crate::report::Role;
 use crate::stage::{Complaint, Cores, Device, Input, Io, Monitor, Needs, Output, Pieces, Stage};
+
+/// Which repeats keep their single predictions.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(untagged, expecting = "expected `true`, `false`, or how many repeats keep their predictions")]
+pub enum Keep {
+    /// All of them, or none.
+    All(bool),
+    /// So many, from the first.
+    First(usize),
+}
+
+/// What kept predictions may take in memory, in bytes.
+const KEPT_LIMIT: usize = 2 << 30;
 
 crate::params! {
     /// The few-label study (arXiv:2304.05163): classifiers on n labelled images per class, many draws each.
@@ -42,6 +61,8 @@ crate::params! {
         pub resamples: usize = RESAMPLES,
         /// The images, for their groups (patient, picture): those of one group are then drawn again together.
         pub images: Ref = Ref::default(),
+        /// `true`, or a number of repeats: `tables` then holds `predictions.csv`, what each classifier said of each row.
+        pub keep_predictions: Keep = Keep::All(false),
     }
 }
 
@@ -54,10 +75,26 @@ impl Sweep {
             rename: self.rename.clone(),
             drop: self.drop.clone(),
             evaluate: self.evaluate.clone(),
-            keep_predictions: 0,
+            keep_predictions: match self.keep_predictions {
+                Keep::All(false) => 0,
+                Keep::All(true) => self.repeats,
+                Keep::First(some) => some.min(self.repeats),
+            },
             neighbours: self.neighbours.clone(),
             resamples: self.resamples,
         }
+    }
+
+    /// Refuses to keep more predictions than memory should hold.
+    fn refuse_too_much(&self, roster: &Roster) -> Result<(), Failure> {
+        let cells = self.classifiers.len() * self.per_class.len();
+        let bytes = kept_bytes(cells * self.protocol().keep_predictions, roster.test.len(), roster.classes.len());
+        if bytes <= KEPT_LIMIT {
+            return Ok(());
+        }
+        let [wanted, most] = [bytes, KEPT_LIMIT].map(|bytes| thousands(bytes >> 20));
+        Err(Failure::new(format!("`keep_predictions` would hold {wanted} MB of predictions and scores, expected at most {most}"))
+            .help("keep those of fewer repeats, such as `keep_predictions: 1`, or sweep fewer classifiers and sizes"))
     }
 }
 
@@ -121,8 +158,13 @@ impl Stage for Sweep {
         let mut roster = None;
         let (mut taken, mut all) = (0, 0);
         for (name, table) in &set.tables {
-            let mut study = Study::new(table, &labels, &train, &test, &protocol, io.seed())?;
+            // Of the floors no single prediction is kept.
+            let how = Protocol { keep_predictions: if name == MAIN { protocol.keep_predictions } else { 0 }, ..protocol.clone() };
+            let mut study = Study::new(table, &labels, &train, &test, &how, io.seed())?;
             study.roster = study.roster.grouped(&groups);
+            if name == MAIN {
+                self.refuse_too_much(&study.roster)?;
+            }
             // The floors are swept by the first classifier: enough to see what the network adds.
             let classifiers = if name == MAIN { &self.classifiers[..] } else { &self.classifiers[..1] };
             let wanted: Vec<(Classifier, usize)> =
@@ -130,6 +172,11 @@ impl Stage for Sweep {
             let pieces = io.pieces(&json!({"study": study.digest()}))?;
             let (cells, known) = cells(&study, &wanted, &*pieces, io.monitor())?;
             (taken, all) = (taken + known, all + cells.len());
+            if how.keep_predictions > 0 {
+                let what = || "failed to write `predictions.csv`";
+                let file = File::create(io.output("tables").join("predictions.csv")).doing(what)?;
+                write_predictions(BufWriter::new(file), &study.roster, cells.iter().map(|judged| &judged.cell))?;
+            }
             parts.push((name.clone(), cells));
             roster.get_or_insert(study.roster);
         }
