@@ -249,4 +249,16 @@ mod tests {
             assert_eq!((cells, known), (judged_sweep(&study, &wanted, &Silent).unwrap(), expected));
         }
     }
+
+    #[test]
+    fn more_predictions_than_memory_should_hold_are_refused_with_the_way_out() {
+        let labels = [("a", "x"), ("b", "y"), ("c", "x")].map(|(id, class)| (id.to_string(), class.to_string())).into();
+        let ids = |ids: &[&str]| ids.iter().map(ToString::to_string).collect::<Vec<String>>();
+        let roster = Roster::new(&labels, &ids(&["a", "b"]), &ids(&["c"]), &Protocol::default(), 1).unwrap();
+        let keeping = |keep| Sweep { repeats: 10_000_000, keep_predictions: keep, ..Sweep::default() };
+        // 27 cells of one row: 16 bytes for each repeat.
+        assert!(keeping(Keep::First(1000)).refuse_too_much(&roster).is_ok());
+        let failure = keeping(Keep::All(true)).refuse_too_much(&roster).unwrap_err();
+        assert_eq!(failure.message(), "`keep_predictions` would hold 4,119 MB of predictions and scores, expected at most 2,048");
+    }
 }
