@@ -27,7 +27,7 @@ impl Stage for Transform {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn params(&self) -> Value {
