@@ -345,8 +345,14 @@ mod tests {
 
     #[test]
     fn neighbours_add_columns_of_tolerant_recall() {
-        let run =
-            Run { repeat: 0, rows_used: 2, converged: true, confusion: Confusion::of(2, [(0, 0), (0, 1), (1, 0)]), predictions: None };
+        let run = Run {
+            repeat: 0,
+            rows_used: 2,
+            converged: true,
+            confusion: Confusion::of(2, [(0, 0), (0, 1), (1, 0)]),
+            predictions: None,
+            scores: None,
+        };
         let cell = Cell { classifier: "SVM".into(), per_class: 1, runs: vec![run] };
         let table = Table::new(&["a".into(), "b".into()], &[cell], &[vec![1], vec![]]).unwrap();
         assert_eq!(table.summaries[0].tolerant_recall, [Some(1.0), Some(0.0)]);

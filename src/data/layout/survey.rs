@@ -44,13 +44,11 @@ impl Survey {
         }
         let mut survey = Self { others, groups: groups(&pictures), ..Self::default() };
         let step = pictures.len().div_ceil(LOOKED_AT);
-        let looked: Vec<(&PathBuf, Result<(usize, usize), Failure>)> = pictures
-            .par_iter()
-            .step_by(step)
-            .map(|path| (path, read_file(&root.join(path)).and_then(|bytes| dimensions(&bytes))))
-            .collect();
+        let some: Vec<&PathBuf> = pictures.iter().step_by(step).collect();
+        let size = |path: &&PathBuf| read_file(&root.join(path)).and_then(|bytes| dimensions(&bytes));
+        let sizes: Vec<Result<(usize, usize), Failure>> = some.par_iter().map(size).collect();
         let mut odd = BTreeSet::new();
-        for (path, size) in looked {
+        for (path, size) in some.into_iter().zip(sizes) {
             match size {
                 Ok((width, height)) => survey.sides.push(width.min(height)),
                 Err(failure) => {
