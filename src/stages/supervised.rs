@@ -132,7 +132,8 @@ macro_rules! protocol {
             drop: $stage.drop.clone(),
             evaluate: $stage.evaluate.clone(),
             // Intervals are made from them.
-            keep_predictions: $stage.repeats,
+            // Of every repeat, however many there are: a repeat that was kept stays good when their number changes.
+            keep_predictions: usize::MAX,
             neighbours: BTreeMap::new(),
             resamples: RESAMPLES,
         }
