@@ -44,9 +44,7 @@ impl Footprint {
         let activations = pass(2, setting.global_side, Keeps::Nothing)
             + pass(2, setting.global_side, student)
             + pass(setting.n_local, setting.local_side, student);
-        // The gradient of the directions is made beside the sum of gradients.
-        let last_layer = head.bottleneck * head.outputs;
-        let heads = head_numbers(head, (2 + setting.n_local) * part) + head_numbers(head, 2 * part) + last_layer + 4 * head.outputs;
+        let heads = head_numbers(head, (2 + setting.n_local) * part) + head_numbers(head, 2 * part) + 4 * head.outputs;
         let pixels = 3 * (2 * setting.global_side.pow(2) + setting.n_local * setting.local_side.pow(2));
         let bytes = |numbers: usize| 4 * numbers as u64;
         let (weights, activations, heads) = (bytes(weights), bytes(activations), bytes(heads));
