@@ -6,6 +6,7 @@
 mod names; // what an image is called
 mod image; // pixels in memory: decoding, resizing
 mod table; // which images there are, which classes they have, which part they belong to
+mod groups; // what ties images together
 mod layout; // how data sets lie on disk
 mod arrays; // numbers in `.npy` files
 mod feature_table; // tables of features of other programs
@@ -21,7 +22,8 @@ pub use augment::{
 pub use feature_table::{FeatureTable, read_ids};
 pub use image::{Filter, Normalisation, Rgb, decode, dimensions, resize};
 pub use layout::{
-    BoneMarrow, Check, Chula, CountDifference, DigestOf, Folder, Ingested, Layout, Npz, OnBad, Packed, PathTable, Scan, Survey, hash_file,
+    BoneMarrow, Check, Chula, CountDifference, DigestOf, Duplicates, Folder, HyperKvasir, Ingested, Isic2019, Isic2020, Layout, Npz, OnBad,
+    Packed, PathTable, Scan, Survey, hash_file,
 };
 pub use names::{ImageId, path_of_text, text_of_path};
 pub use pixels::{Files, KnownFiles, Pictures};
