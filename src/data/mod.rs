@@ -10,7 +10,9 @@ mod groups; // what ties images together
 mod layout; // how data sets lie on disk
 mod arrays; // numbers in `.npy` files
 mod feature_table; // tables of features of other programs
+mod prints; // fingerprints by which copies are found
 mod split; // train, test, validation
+mod pool; // images to train on without labels
 mod pixels; // where pixels come from at run time
 mod augment; // the operations on 8-bit pixels, and recipes of them
 mod views; // what a training loop asks for, and who answers
@@ -27,6 +29,8 @@ pub use layout::{
 };
 pub use names::{ImageId, path_of_text, text_of_path};
 pub use pixels::{Files, KnownFiles, Pictures};
-pub use split::{ClassCounts, Division, GroupedStratified, Lists, Split, Stratified};
-pub use table::{IdList, ImageRow, ImageTable, Labels, Place, SplitLists};
+pub use pool::{Joined, Pool, PoolRules, join_pools};
+pub use prints::{Alike, Look, Print, Prints, distance};
+pub use split::{ClassCounts, Division, GroupedStratified, Guard, Lists, Protocol, Split, Stratified};
+pub use table::{IdList, ImageRow, ImageTable, Labels, Place, PoolWeights, SplitLists};
 pub use views::{MultiCrop, PlainViews, Views, contact_sheet};

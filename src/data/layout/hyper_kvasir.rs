@@ -121,9 +121,14 @@ fn classes(pictures: &[PathBuf]) -> Result<BTreeMap<ImageId, String>, Failure> {
     Ok(names)
 }
 
+/// Returns the folder name of a class that the publisher's tables call otherwise: `polyps` for `polyp`.
+pub fn class_alias(name: &str) -> Option<&'static str> {
+    ALIASES.iter().find(|(alias, _)| *alias == name).map(|(_, folder)| *folder)
+}
+
 /// The folder name of a class under any of its names.
 fn class_called(name: &str) -> Option<&'static str> {
-    let aliased = ALIASES.iter().find(|(alias, _)| *alias == name).map_or(name, |(_, folder)| *folder);
+    let aliased = class_alias(name).unwrap_or(name);
     CLASSES.iter().map(|(class, _)| *class).find(|class| *class == aliased)
 }
 

@@ -20,7 +20,7 @@ mod survey; // a folder that nobody has described yet
 pub use bone_marrow::BoneMarrow;
 pub use chula::Chula;
 pub use folder::Folder;
-pub use hyper_kvasir::HyperKvasir;
+pub use hyper_kvasir::{HyperKvasir, class_alias};
 pub use isic_2019::Isic2019;
 pub use isic_2020::{Duplicates, Isic2020};
 pub use known::Layout;
