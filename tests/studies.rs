@@ -239,6 +239,7 @@ fn the_endoscopy_study_refuses_leaks_and_runs_from_frames_to_reports() {
 
     let mut settings = small_study(&[]);
     settings.push("pool.leave_out_test=true".into());
+    settings.push(r#"pool.of=[(images: "split.train"), (images: "unlabelled", weight: 0.5)]"#.into());
     let (said, nodes) = run(&place, &settings);
     assert_eq!(said.code, 0, "{}", said.err);
     assert_eq!((nodes.with("ran").len() + nodes.with("reused").len(), nodes.with("failed").len()), (16, 0));
@@ -254,6 +255,7 @@ fn the_endoscopy_study_refuses_leaks_and_runs_from_frames_to_reports() {
     for words in [
         "test is the 21 labelled images that no list names",
         "1 test image (1 by their bytes)",
+        "pool 2: 10 images, each 0.5 times in an epoch",
         "polyps: 1028 published, 14 found",
         "the names tell no patient",
     ] {

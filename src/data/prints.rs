@@ -136,15 +136,19 @@ impl Prints {
         if let Some(near) = near {
             let mut different: Vec<(Look, usize)> = looks.into_iter().collect();
             different.sort_unstable_by_key(|(_, i)| *i);
-            let pairs: Vec<(usize, usize)> = (0..different.len())
-                .into_par_iter()
-                .flat_map_iter(|i| {
-                    let ((look, one), rest) = (different[i], &different[i + 1..]);
-                    rest.iter().filter(move |(other, _)| distance(&look, other) <= near).map(move |(_, other)| (one, *other))
-                })
-                .collect();
-            for (a, b) in pairs {
-                joined.union(a, b);
+            // A few at a time: where thousands look alike, most pairs are then known to belong together and need no memory.
+            for some in (0..different.len()).step_by(64) {
+                let pairs: Vec<(usize, usize)> = (some..different.len().min(some + 64))
+                    .into_par_iter()
+                    .flat_map_iter(|i| {
+                        let ((look, one), rest, joined) = (different[i], &different[i + 1..], &joined);
+                        let near = rest.iter().filter(move |(other, _)| distance(&look, other) <= near);
+                        near.map(move |(_, other)| (one, *other)).filter(move |(a, b)| !joined.equiv(*a, *b))
+                    })
+                    .collect();
+                for (a, b) in pairs {
+                    joined.union(a, b);
+                }
             }
         }
         let numbers = same.into_iter().zip(joined.into_labeling());
