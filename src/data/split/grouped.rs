@@ -2,7 +2,7 @@
 //!
 //! Greedy: groups that weigh most come first, and each goes to the part that is then furthest from what it still lacks.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 
 use super::outcome::{Division, TEST, TRAIN, VALIDATION, conclude};
 use crate::data::groups::Groups;
@@ -70,7 +70,11 @@ impl GroupedStratified {
             notes.push(format!("{} without a group, each taken as a group of its own", count(n_alone, "image")));
         }
         notes.push(reached(&have, &sizes, &shares, groups.len()));
-        conclude(parts, images, labels, self.max_per_class.map(|most| (most, seed)), notes)
+        let group = |row: &ImageRow| tied.as_ref().and_then(|tied| tied.name(&row.id)).or_else(|| row.group.clone());
+        let row = |id: &ImageId| images.position(id).map(|row| &images.rows()[row]);
+        let elsewhere: HashSet<String> = parts[TEST].iter().chain(&parts[VALIDATION]).filter_map(|id| group(row(id)?)).collect();
+        let goes_with_test = |row: &ImageRow| group(row).is_some_and(|group| elsewhere.contains(&group));
+        conclude(parts, images, labels, &goes_with_test, self.max_per_class.map(|most| (most, seed)), notes)
     }
 }
 

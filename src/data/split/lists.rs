@@ -66,7 +66,7 @@ impl Lists {
             let (lines, helps): (Vec<String>, Vec<&str>) = wrong.into_iter().unzip();
             return Err(Failure::new(lines.join("; ")).help(helps.join("\n")));
         }
-        conclude(parts, images, labels, None, notes)
+        conclude(parts, images, labels, &|_| false, None, notes)
     }
 
     /// Takes images that train names too out of test, or says how many there are and what to do.

@@ -61,6 +61,6 @@ impl Stratified {
                 part.extend(ids);
             }
         }
-        conclude(parts, images, labels, self.max_per_class.map(|most| (most, seed)), Vec::new())
+        conclude(parts, images, labels, &|_| false, self.max_per_class.map(|most| (most, seed)), Vec::new())
     }
 }

@@ -109,6 +109,21 @@ fn no_group_lies_in_two_parts_and_classes_keep_their_proportions() {
 }
 
 #[test]
+fn an_image_without_a_label_whose_group_tests_is_left_out_of_a_grouped_split() {
+    let (images, labels) = set(&[40, 20], true);
+    // The first image of every group has no label.
+    let first = |id: &ImageId| images.position(id).is_some_and(|row| row % 4 == 0);
+    let known = labels.iter().filter(|(id, _)| !first(id)).map(|(id, class)| (id.clone(), class)).collect();
+    let labels = Labels::new(labels.classes().to_vec(), known).unwrap();
+    let how = Split::GroupedStratified(GroupedStratified::default());
+    let division = how.divide(&images, &labels, 1, &NOWHERE, &Guard::default()).unwrap();
+    let groups_of_test = division.lists.test().len() / 3;
+    assert_eq!(division.lists.train().len(), 60 - 4 * groups_of_test);
+    let said = format!("{groups_of_test} images without a label left out, whose group is not in train");
+    assert!(division.notes.contains(&said), "{:?}", division.notes);
+}
+
+#[test]
 fn groups_are_needed_for_a_grouped_split() {
     let (images, labels) = set(&[20, 20], false);
     let failure =
