@@ -11,8 +11,10 @@ use flow::data::{Division, Guard, ImageId, ImageRow, ImageTable, Labels, Lists, 
 use flow::diagnostic::Failure;
 use flow::digest::Digest;
 
-/// HyperKvasir: class, images, of these in the train list, in the test list, and of these not in the train list.
-const ENDO: [(&str, usize, usize, usize, usize); 23] = [
+/// A class of HyperKvasir: images, of these in the train list, in the test list, and of these not in the train list.
+type Class = (&'static str, usize, usize, usize, usize);
+
+const ENDO: [Class; 23] = [
     ("bbps-2-3", 1148, 804, 287, 19),
     ("polyps", 1028, 720, 257, 0),
     ("cecum", 1009, 706, 253, 0),
@@ -65,7 +67,7 @@ fn lists(made: &Path) -> PathBuf {
         fs::write(made.join(name), head.to_string() + &lines.collect::<String>()).unwrap();
     };
     let frame = |class: &'static str, i: usize| (format!("hyper_kvasir/labeled-images/organ/category/{class}/{class}-{i:04}.jpg"), class);
-    let all = |range: &dyn Fn(&(&'static str, usize, usize, usize, usize)) -> Vec<usize>| {
+    let all = |range: &dyn Fn(&Class) -> Vec<usize>| {
         ENDO.iter().flat_map(|class| range(class).into_iter().map(|i| frame(class.0, i)).collect::<Vec<_>>()).collect::<Vec<_>>()
     };
     write("endo/labeled_train.csv", all(&|(_, _, train, ..)| (0..*train).collect()));

@@ -117,7 +117,8 @@ fn classes(pictures: &[PathBuf]) -> Result<BTreeMap<ImageId, String>, Failure> {
             None => wrong.push((path, format!("the folder `{folder}` is none of the 23 classes"))),
         }
     }
-    refuse_files(&wrong)?;
+    let help = "`root` is the folder `labeled-images`; frames without labels are read by an `Ingest` of their own, with `labelled: false`";
+    refuse_files(&wrong).map_err(|failure| failure.help(help))?;
     Ok(names)
 }
 
