@@ -8,14 +8,15 @@ use candle_core::{DType, Device, IndexOp, Result, Tensor};
 
 use super::candle_ops::{BatchNorm, depthwise3, l2_normalise, layer_norm, linear, softmax};
 use super::candle_tensors::Tensors;
-use super::config::Sizes;
-use super::layout::{Layout, Weights};
+use super::layout::Weights;
 use super::position::{CODE, position_code};
+use super::sizes::grid;
+use super::xcit::XcitSizes;
 use crate::diagnostic::{Context, Failure};
 
 /// An XCiT without a classifier head.
 pub struct CandleXcit {
-    sizes: Sizes,
+    sizes: XcitSizes,
     tensors: Tensors,
 }
 
@@ -42,8 +43,8 @@ impl CandleXcit {
     ///
     /// # Errors
     /// When the weights lack a tensor of a network of this size, or the device refuses.
-    pub fn new(sizes: &Sizes, weights: &Weights, dtype: DType, device: &Device) -> std::result::Result<Self, Failure> {
-        let own = Layout::xcit(sizes);
+    pub fn new(sizes: &XcitSizes, weights: &Weights, dtype: DType, device: &Device) -> std::result::Result<Self, Failure> {
+        let own = sizes.layout();
         let shape = |name: &str, list: &[super::Entry]| list.iter().find(|e| e.name == name).map(|e| e.shape.clone());
         for (wanted, given) in [(own.params(), weights.layout.params()), (own.buffers(), weights.layout.buffers())] {
             if let Some(entry) = wanted.iter().find(|e| shape(&e.name, given).as_ref() != Some(&e.shape)) {
@@ -58,7 +59,7 @@ impl CandleXcit {
         Self { sizes: self.sizes.clone(), tensors: self.tensors.without_gradient() }
     }
 
-    pub fn sizes(&self) -> &Sizes {
+    pub fn sizes(&self) -> &XcitSizes {
         &self.sizes
     }
 
@@ -74,7 +75,7 @@ impl CandleXcit {
     /// When the sides do not divide into patches, precision or device differ, or the device refuses.
     pub fn forward_features(&self, images: &Tensor, train: bool) -> std::result::Result<Output, Failure> {
         let (_, _, height, width) = images.dims4().doing(|| "reading the shape of a batch of images")?;
-        self.sizes.grid(height, width)?;
+        grid(self.sizes.patch, height, width)?;
         let mut pass = Pass { sizes: &self.sizes, tensors: &self.tensors, train, statistics: Vec::new() };
         let (tokens, cls_attention) = pass.network(images).doing(|| "running the network")?;
         Ok(Output { tokens, cls_attention, statistics: pass.statistics })
@@ -83,7 +84,7 @@ impl CandleXcit {
 
 /// One forward pass.
 struct Pass<'a> {
-    sizes: &'a Sizes,
+    sizes: &'a XcitSizes,
     tensors: &'a Tensors,
     train: bool,
     statistics: Vec<(String, Tensor)>,

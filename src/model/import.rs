@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use super::config::Sizes;
 use super::file::is_step_counter;
-use super::layout::{Entry, Layout, Weights};
+use super::layout::{Entry, Weights};
+use super::sizes::Sizes;
 use super::stored::{self, Stored};
 use crate::diagnostic::{Failure, count};
 
@@ -70,7 +70,7 @@ impl Accounting {
 pub fn import(bytes: &[u8], sizes: &Sizes) -> Result<(Weights, Accounting), Failure> {
     let (tensors, _) = stored::read(bytes, "flow")?;
     let guess = guess(&tensors);
-    let layout = Arc::new(Layout::xcit(sizes));
+    let layout = Arc::new(sizes.layout());
     let mut accounting = Accounting::default();
     let mut found = sort_out(tensors, &mut accounting);
     let mut gather = |entries: &[Entry]| -> Vec<f32> { entries.iter().flat_map(|e| take(e, &mut found, &mut accounting)).collect() };
@@ -80,9 +80,8 @@ pub fn import(bytes: &[u8], sizes: &Sizes) -> Result<(Weights, Accounting), Fail
     if wrongs.is_empty() {
         return Ok((Weights { layout, params, buffers }, accounting));
     }
-    let Sizes { dim, depth, heads, patch, .. } = sizes;
     let failure = Failure::new(format!(
-        "the file does not hold an XCiT of dim {dim}, depth {depth}, heads {heads}, patch {patch} ({}), {}:\n  {}",
+        "the file does not hold {sizes} ({}), {}:\n  {}",
         accounting.summary(),
         count(wrongs.len(), "difference"),
         wrongs.join("\n  ")
@@ -192,7 +191,7 @@ mod tests {
     use safetensors::Dtype;
     use safetensors::tensor::TensorView;
 
-    use super::super::config::Xcit;
+    use super::super::Xcit;
     use super::*;
 
     /// Name, type, shape, bytes.
@@ -208,7 +207,7 @@ mod tests {
 
     /// A backbone's tensors under timm's names, with the step counters that PyTorch adds.
     fn timm() -> (Weights, Vec<Raw>) {
-        let weights = Weights::start(Arc::new(Layout::xcit(&sizes(2))), 7);
+        let weights = Weights::start(Arc::new(sizes(2).layout()), 7);
         let raw = |entries: &[Entry], values: &[f32]| -> Vec<Raw> {
             entries.iter().map(|e| (e.name.clone(), Dtype::F32, e.shape.clone(), bytes_of(&values[e.range()]))).collect()
         };
@@ -299,7 +298,7 @@ mod tests {
     fn another_size_is_refused_with_the_full_list_and_a_guess() {
         let (_, raw) = timm();
         let failure = import(&file(&raw), &sizes(3)).unwrap_err();
-        let lacking = Layout::xcit(&sizes(3)).params().iter().filter(|e| e.name.starts_with("blocks.2.")).count() + 2;
+        let lacking = sizes(3).layout().params().iter().filter(|e| e.name.starts_with("blocks.2.")).count() + 2;
         assert_eq!(failure.message().matches("missing: ").count(), lacking, "{failure}");
         assert_eq!(failure.way_out(), Some("the file looks like an XCiT of dim 16, depth 2, heads 2, patch 4"));
         let failure = import(&file(&raw), &sizes(1)).unwrap_err();

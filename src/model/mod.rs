@@ -1,7 +1,9 @@
-//! XCiT, the projection head, and the files that hold their weights.
+//! XCiT and vision transformers, the projection head, and the files that hold their weights.
 
-mod config;
+mod sizes; // those of a network of either family
 mod layout;
+mod xcit; // sizes and tensors of XCiT
+mod vit; // sizes and tensors of vision transformers
 mod position; // the code of a token's place
 mod head; // sizes and tensors of the projection head
 mod cost; // operations and memory of a pass
@@ -17,7 +19,6 @@ mod import; // backbones from files of others
 pub use candle_head::{CandleHead, dino_loss, next_centre};
 pub use candle_tensors::Tensors;
 pub use candle_xcit::{CandleXcit, Output};
-pub use config::{Sizes, Xcit};
 pub use cost::{Keeps, forward_flops, head_flops, head_numbers, pass_numbers, training_flops};
 pub use cpu::{Batch, Head, HeadTape, Network, Tape};
 pub use file::{About, ModelFile, Preprocessing};
@@ -25,3 +26,6 @@ pub use head::HeadSizes;
 pub use import::{Accounting, import};
 pub use layout::{Entry, Layout, Start, Weights};
 pub use position::{CODE, position_code};
+pub use sizes::Sizes;
+pub use vit::{Interpolation, Vit, VitSizes};
+pub use xcit::{Xcit, XcitSizes};

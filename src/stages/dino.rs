@@ -132,8 +132,8 @@ pub(super) fn patches_fit(backbone: &Backbone, recipe: &Recipe) -> Vec<Complaint
             field: "augment".to_string(),
             message: format!(
                 "must make views whose side is a multiple of the patch of {}, such as {}, got {side}",
-                sizes.patch,
-                side.next_multiple_of(sizes.patch)
+                sizes.patch(),
+                side.next_multiple_of(sizes.patch())
             ),
         })
         .collect()
@@ -216,7 +216,7 @@ impl Stage for Dino {
         io.monitor().note(&trained.curve.verdict.words());
         if let Some(images) = &watched {
             let per_epoch = trained.curve.steps_per_epoch;
-            io::write_bytes(io, "snapshots", &snapshots_bytes(images, &trained.snapshots, sizes.dim, per_epoch)?)?;
+            io::write_bytes(io, "snapshots", &snapshots_bytes(images, &trained.snapshots, sizes.dim(), per_epoch)?)?;
         }
         if let Some(last) = trained.curve.rows.last() {
             io.metric("loss", last.loss);

@@ -26,8 +26,10 @@ crate::params! {
 impl Import {
     /// What the file must be; for a published variant the command that makes it.
     fn about(&self) -> String {
-        let Backbone::Xcit(xcit) = &self.backbone;
-        let variant = xcit.variant.as_deref().map(|name| name.strip_prefix("xcit_").unwrap_or(name));
+        let variant = match &self.backbone {
+            Backbone::Xcit(xcit) => xcit.variant.as_deref().map(|name| name.strip_prefix("xcit_").unwrap_or(name)),
+            Backbone::Vit(_) => None,
+        };
         // No weights were published for patches of 4.
         let Some(variant) = variant.filter(|name| name.ends_with("_p8") || name.ends_with("_p16")) else {
             return "a safetensors checkpoint of this backbone, under the names of timm, facebookresearch/xcit, DINO or sparsam"
@@ -60,7 +62,7 @@ impl Stage for Import {
         if let Ok(sizes) = self.backbone.sizes()
             && sizes.grid(self.side, self.side).is_err()
         {
-            let message = format!("must be a multiple of the patch of {}, got {}", sizes.patch, self.side);
+            let message = format!("must be a multiple of the patch of {}, got {}", sizes.patch(), self.side);
             complaints.push(Complaint { field: "side".into(), message });
         }
         complaints

@@ -121,7 +121,7 @@ impl Dino {
 
     /// Returns in how many directions the student's representations of the last step's global views vary.
     pub fn effective_rank(&self) -> f64 {
-        effective_rank(&self.seen, self.network.sizes().dim)
+        effective_rank(&self.seen, self.network.sizes().dim())
     }
 
     /// Returns the network, which holds no weights.
@@ -167,7 +167,7 @@ impl Dino {
         move_centre(centre, &logit_sums, 2 * whole, numbers.centre_momentum);
         *step += 1;
         let centre_norm = centre.iter().map(|c| f64::from(*c).powi(2)).sum::<f64>().sqrt();
-        Ok(DinoStep { loss: sums.report(), centre_norm, feature_std: spread(&self.seen, self.network.sizes().dim) })
+        Ok(DinoStep { loss: sums.report(), centre_norm, feature_std: spread(&self.seen, self.network.sizes().dim()) })
     }
 
     /// Passes one part of a step through both networks and back, adding to the gradients and sums.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::dino::{Dino, StepNumbers, Views};
 use super::optimiser::{Clip, Hyper};
-use crate::model::{HeadSizes, Layout, Sizes, Weights, Xcit};
+use crate::model::{HeadSizes, Sizes, Weights, Xcit};
 use crate::random::Stream;
 
 const N_LOCAL: usize = 3;
@@ -15,7 +15,7 @@ fn sizes() -> Sizes {
 
 fn dino() -> Dino {
     let head = HeadSizes { dim: 16, hidden: 24, bottleneck: 8, outputs: 40, layers: 3 };
-    Dino::start(&sizes(), &head, Weights::start(Arc::new(Layout::xcit(&sizes())), 3), 3)
+    Dino::start(&sizes(), &head, Weights::start(Arc::new(sizes().layout()), 3), 3)
 }
 
 fn numbers() -> StepNumbers {

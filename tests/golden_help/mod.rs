@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use flow::model::{Entry, Layout, Sizes, Weights};
+use flow::model::{Entry, Layout, Weights, XcitSizes};
 use safetensors::{Dtype, SafeTensors};
 
 /// Tensors by name, their shapes beside their values.
@@ -42,9 +42,9 @@ impl Golden {
     }
 
     /// Returns the sizes written in a backbone file's metadata.
-    pub fn sizes(&self) -> Sizes {
+    pub fn sizes(&self) -> XcitSizes {
         let number = |key: &str| self.metadata[key].parse().unwrap();
-        Sizes {
+        XcitSizes {
             dim: number("dim"),
             depth: number("depth"),
             heads: number("heads"),

@@ -7,7 +7,7 @@ use crate::kernel::{
     BatchNorm, LayerNorm, Maps, XcaSaved, XcaShape, affine, batch_norm_eval, batch_norm_train, depthwise, depthwise_weights, gelu,
     gelu_backward, layer_norm, layer_norm_backward, multiply, xca_backward, xca_forward,
 };
-use crate::model::{Layout, Sizes};
+use crate::model::{Layout, XcitSizes};
 
 /// Where a block's parameters and statistics lie.
 pub struct Block {
@@ -62,7 +62,7 @@ fn taps(weight: &[f32], scale: Option<&[f32]>) -> Vec<f32> {
 
 impl Block {
     /// Finds the parameters of block `i`.
-    pub fn find(layout: &Layout, sizes: &Sizes, i: usize) -> Self {
+    pub fn find(layout: &Layout, sizes: &XcitSizes, i: usize) -> Self {
         let name = |part: &str| format!("blocks.{i}.{part}");
         let d = sizes.dim;
         let linear = |part: &str, inputs, outputs| Linear::find(layout, &name(part), inputs, outputs);

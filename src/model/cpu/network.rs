@@ -53,13 +53,14 @@ enum Mode {
 impl Network {
     /// Lays out a network of these sizes; `layout` may hold more (a head), its parameters after the network's own.
     pub fn new(sizes: &Sizes, layout: Arc<Layout>) -> Self {
+        let Sizes::Xcit(sizes) = sizes else { panic!("vision transformers have no kernels yet") };
         Self {
             cls_token: layout.at("cls_token"),
             stem: Stem::find(&layout, sizes),
             blocks: (0..sizes.depth).map(|i| Block::find(&layout, sizes, i)).collect(),
             class_blocks: (0..sizes.cls_depth).map(|i| ClassBlock::find(&layout, sizes, i)).collect(),
             norm: Norm::find(&layout, "norm"),
-            sizes: sizes.clone(),
+            sizes: Sizes::Xcit(sizes.clone()),
             layout,
             again: false,
         }
@@ -96,7 +97,7 @@ impl Network {
 
     fn class_tokens(&self, params: &[f32], batch: &Batch<'_>, tape: &mut Tape) -> Vec<f32> {
         let image = tape.with_class.len() / batch.n;
-        let class: Vec<f32> = tape.with_class.chunks_exact(image).flat_map(|x| x[..self.sizes.dim].iter().copied()).collect();
+        let class: Vec<f32> = tape.with_class.chunks_exact(image).flat_map(|x| x[..self.sizes.dim()].iter().copied()).collect();
         self.final_norm(params, &class, tape)
     }
 
@@ -114,7 +115,7 @@ impl Network {
         if tape.shape != Some((batch.n, batch.height, batch.width)) {
             return Err(Failure::new("a backward pass needs the forward pass of the same images before it"));
         }
-        let (dim, tokens) = (self.sizes.dim, maps.height * maps.width + 1);
+        let (dim, tokens) = (self.sizes.dim(), maps.height * maps.width + 1);
         let mut d_rows = vec![0.0; d_class.len()];
         self.norm.add(layer_norm_backward(d_class, &tape.norm, self.norm.values(params).0, &mut d_rows), grads);
         let mut d = std::mem::take(&mut tape.d);
@@ -173,7 +174,7 @@ impl Network {
                 batch.height
             )));
         }
-        Ok(Maps { batch: batch.n, height, width, channels: self.sizes.dim })
+        Ok(Maps { batch: batch.n, height, width, channels: self.sizes.dim() })
     }
 
     /// Everything up to the final norm. Where no backward pass follows, all blocks share one set of buffers.
@@ -194,7 +195,7 @@ impl Network {
             let kept = &mut tape.blocks[if keep_blocks { i } else { 0 }];
             block.forward(params, buffers, train, maps, &mut tape.tokens, kept, &mut tape.scratch);
         }
-        let (dim, n) = (self.sizes.dim, maps.height * maps.width);
+        let (dim, n) = (self.sizes.dim(), maps.height * maps.width);
         tape.with_class.clear();
         for image in tape.tokens.chunks_exact(n * dim) {
             tape.with_class.extend_from_slice(&params[self.cls_token.clone()]);
@@ -207,7 +208,7 @@ impl Network {
     }
 
     fn final_norm(&self, params: &[f32], rows: &[f32], tape: &mut Tape) -> Vec<f32> {
-        layer_norm(rows, self.sizes.dim, &mut tape.norm);
+        layer_norm(rows, self.sizes.dim(), &mut tape.norm);
         let (w, b) = self.norm.values(params);
         let mut out = Vec::new();
         affine(&tape.norm.normalised, w, b, &mut out);

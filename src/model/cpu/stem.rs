@@ -10,7 +10,7 @@ use crate::kernel::{
     multiply,
 };
 use crate::model::position::position_code;
-use crate::model::{Layout, Sizes};
+use crate::model::{Layout, XcitSizes};
 
 /// One convolution and its batch norm.
 struct Stage {
@@ -52,7 +52,7 @@ pub struct Batch<'a> {
 
 impl Stem {
     /// Finds the stem's parameters.
-    pub fn find(layout: &Layout, sizes: &Sizes) -> Self {
+    pub fn find(layout: &Layout, sizes: &XcitSizes) -> Self {
         let channels = sizes.stem();
         let stages = channels.windows(2).enumerate().map(|(i, pair)| {
             let name = format!("patch_embed.proj.{}", 2 * i);

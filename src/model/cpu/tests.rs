@@ -50,11 +50,12 @@ fn tensor(batch: &Batch<'_>) -> Tensor {
 fn every_number_of_the_kernels_is_candle_s() {
     for (patch, tokens_norm, height, width) in [(4, true, 12, 20), (8, false, 32, 16), (16, true, 32, 48)] {
         let sizes = sizes(patch, tokens_norm);
-        let weights = weights(Layout::xcit(&sizes));
+        let weights = weights(sizes.layout());
         let pixels = numbers("pixels", 3 * height * width * 3, 1.0);
         let batch = Batch { pixels: &pixels, n: 3, height, width };
         let network = Network::new(&sizes, weights.layout.clone());
-        let candle = CandleXcit::new(&sizes, &weights, DType::F32, &Device::Cpu).unwrap();
+        let Sizes::Xcit(own) = &sizes else { panic!("an XCiT") };
+        let candle = CandleXcit::new(own, &weights, DType::F32, &Device::Cpu).unwrap();
 
         let output = candle.forward_features(&tensor(&batch), false).unwrap();
         let (tokens, attention) = network.tokens(&weights, &batch, &mut Tape::default()).unwrap();
@@ -109,7 +110,7 @@ fn the_head_s_numbers_are_candle_s() {
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     let sizes = sizes(4, true);
-    let weights = weights(Layout::xcit(&sizes));
+    let weights = weights(sizes.layout());
     let pixels = numbers("pixels", 8 * 28 * 28 * 3, 1.0);
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
