@@ -22,9 +22,9 @@ pub struct CandleXcit {
 
 /// What a forward pass gives, for B images of N patches.
 pub struct Output {
-    /// (B, 1 + N, D) after the final norm: the class token, whose row is the representation, then the patches.
+    /// (B, 1 + R + N, D) after the final norm: the class token, whose row is the representation, a ViT's R registers, the patches.
     pub tokens: Tensor,
-    /// (B, heads, 1 + N): the attention of the class token in the last class-attention block; each row sums to 1.
+    /// (B, heads, 1 + R + N): the attention of the class token in the last (class-attention) block; each row sums to 1.
     pub cls_attention: Tensor,
     /// The running statistics after this pass, by name; empty unless training. The network's own are left as they were:
     /// see [`Tensors::absorb`].
@@ -44,14 +44,7 @@ impl CandleXcit {
     /// # Errors
     /// When the weights lack a tensor of a network of this size, or the device refuses.
     pub fn new(sizes: &XcitSizes, weights: &Weights, dtype: DType, device: &Device) -> std::result::Result<Self, Failure> {
-        let own = sizes.layout();
-        let shape = |name: &str, list: &[super::Entry]| list.iter().find(|e| e.name == name).map(|e| e.shape.clone());
-        for (wanted, given) in [(own.params(), weights.layout.params()), (own.buffers(), weights.layout.buffers())] {
-            if let Some(entry) = wanted.iter().find(|e| shape(&e.name, given).as_ref() != Some(&e.shape)) {
-                return Err(Failure::new(format!("the weights have no `{}` of shape {:?}", entry.name, entry.shape)));
-            }
-        }
-        Ok(Self { sizes: sizes.clone(), tensors: Tensors::new(weights, dtype, device)? })
+        Ok(Self { sizes: sizes.clone(), tensors: Tensors::holding(&sizes.layout(), weights, dtype, device)? })
     }
 
     /// Returns the same network (sharing memory) whose forward pass keeps nothing for a backward pass.
