@@ -10,7 +10,7 @@ mod golden_help;
 use std::path::PathBuf;
 
 use candle_core::{DType, Device, Tensor, Var};
-use flow::model::{CandleVit, DropPath, Interpolation, VitSizes};
+use flow::model::{Batch, CandleVit, DropPath, Interpolation, Network, Sizes, Tape, VitSizes};
 use golden_help::{Golden, Named, hold};
 
 const FILES: [&str; 3] = ["dino.safetensors", "dinov2.safetensors", "dinov2_reg4.safetensors"];
@@ -100,5 +100,63 @@ fn candle_gives_timm_s_outputs_and_gradients_in_single_precision() {
         let bound = |name: &str| if name.contains("grad.") { 1e-3 } else { 1e-4 };
         let (name, off) = hold(file, &expected(&golden), &candle_numbers(&golden, DType::F32), bound);
         println!("{file} f32: at most {off:.1e} off, in {name}");
+    }
+}
+
+/// Pixels (B, 3, H, W) of a golden file as (B, H, W, 3), or back.
+fn pixels(values: &[f32], &[batch, channels, height, width]: &[usize; 4], back: bool) -> Vec<f32> {
+    let plane = height * width;
+    let (steps, lines) = if back { (channels, plane) } else { (plane, channels) };
+    let at = |image: usize, i: usize, j: usize| values[image * channels * plane + j * steps + i];
+    (0..batch).flat_map(|image| (0..steps).flat_map(move |i| (0..lines).map(move |j| at(image, i, j)))).collect()
+}
+
+fn kernel_numbers(golden: &Golden) -> Named {
+    let shape = |name: &str| -> [usize; 4] { golden.shape(name).try_into().unwrap() };
+    let given = |name: &str| (pixels(&golden.f32(name), &shape(name), false), shape(name));
+    fn batch(given: &(Vec<f32>, [usize; 4])) -> Batch<'_> {
+        Batch { pixels: &given.0, n: given.1[0], height: given.1[2], width: given.1[3] }
+    }
+    let (x, square) = (given("x"), given("square"));
+    let mut seen = Named::new();
+    let mut keep = |name: &str, values: &[f32]| {
+        seen.insert(name.to_string(), (golden.shape(name).to_vec(), values.iter().map(|v| f64::from(*v)).collect()));
+    };
+    for (how, name) in [(Interpolation::Antialiased, "eval"), (Interpolation::Plain, "plain"), (Interpolation::Offset, "offset")] {
+        let sizes = Sizes::Vit(sizes(golden, how));
+        let weights = golden.weights(sizes.layout(), "w.");
+        let network = Network::new(&sizes, weights.layout.clone());
+        let (tokens, attention) = network.tokens(&weights, &batch(&x), &mut Tape::default()).unwrap();
+        keep(&format!("{name}.tokens"), &tokens);
+        if how != Interpolation::Antialiased {
+            continue;
+        }
+        keep("eval.cls_attention", &attention);
+        keep("square.tokens", &network.tokens(&weights, &batch(&square), &mut Tape::default()).unwrap().0);
+        for (drop, cls, grad) in [(None, "train.cls", "grad"), (Some(drop_path(golden)), "drop.cls", "drop.grad")] {
+            let mut tape = Tape::default();
+            tape.set_drop_path(drop);
+            keep(cls, &network.forward(&weights.params, &mut [], &batch(&x), &mut tape).unwrap());
+            let (mut grads, mut d_x) = (vec![0.0; weights.params.len()], Vec::new());
+            network.backward(&weights.params, &batch(&x), &mut tape, &golden.f32("train.direction"), &mut grads, Some(&mut d_x)).unwrap();
+            keep(&format!("{grad}.x"), &pixels(&d_x, &x.1, true));
+            for entry in weights.layout.params() {
+                let name = format!("{grad}.{}", entry.name);
+                if golden.tensors.contains_key(&name) {
+                    keep(&name, &grads[entry.range()]);
+                }
+            }
+        }
+    }
+    seen
+}
+
+#[test]
+fn the_kernels_give_timm_s_outputs_and_gradients() {
+    for file in FILES {
+        let golden = golden(file);
+        let bound = |name: &str| if name.contains("grad.") { 1e-3 } else { 1e-4 };
+        let (name, off) = hold(file, &expected(&golden), &kernel_numbers(&golden), bound);
+        println!("{file} on the kernels: at most {off:.1e} off, in {name}");
     }
 }

@@ -32,5 +32,6 @@ pub use import::{Accounting, import};
 pub use layout::{Entry, Layout, Start, Weights};
 pub use position::{CODE, position_code};
 pub use sizes::Sizes;
+use sizes::grid;
 pub use vit::{Interpolation, Vit, VitSizes};
 pub use xcit::{Xcit, XcitSizes};

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::linear::Norm;
+use super::network::Batch;
 use rayon::prelude::*;
 
 use crate::kernel::{
@@ -39,15 +40,6 @@ pub struct StemTape {
     slopes: Vec<Vec<f32>>,
     patches: Vec<f32>,
     code: Vec<f32>,
-}
-
-/// Images of one size, pixel-major: B × height × width × 3.
-#[derive(Clone, Copy)]
-pub struct Batch<'a> {
-    pub pixels: &'a [f32],
-    pub n: usize,
-    pub height: usize,
-    pub width: usize,
 }
 
 impl Stem {

@@ -14,13 +14,13 @@ fn sizes(patch: usize, tokens_norm: bool) -> Sizes {
     written.sizes().unwrap()
 }
 
-fn numbers(purpose: &str, n: usize, scale: f64) -> Vec<f32> {
+pub fn numbers(purpose: &str, n: usize, scale: f64) -> Vec<f32> {
     let mut draws = Stream::new(5, purpose).draws();
     (0..n).map(|_| (draws.normal() * scale) as f32).collect()
 }
 
 /// Weights that matter everywhere: nothing at 0 or 1.
-fn weights(layout: Layout) -> Weights {
+pub fn weights(layout: Layout) -> Weights {
     let mut weights = Weights::start(Arc::new(layout), 1);
     let noise = numbers("params", weights.params.len(), 0.1);
     weights.params.iter_mut().zip(noise).for_each(|(p, n)| *p += n);
@@ -29,19 +29,19 @@ fn weights(layout: Layout) -> Weights {
     weights
 }
 
-fn close(what: &str, ours: &[f32], theirs: &[f32], bound: f32) {
+pub fn close(what: &str, ours: &[f32], theirs: &[f32], bound: f32) {
     assert_eq!(ours.len(), theirs.len(), "{what}");
     let largest = theirs.iter().fold(1e-3f32, |m, x| m.max(x.abs()));
     let worst = ours.iter().zip(theirs).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
     assert!(worst <= bound * largest, "{what}: off by {worst} of {largest}");
 }
 
-fn flat(tensor: &Tensor) -> Vec<f32> {
+pub fn flat(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1().unwrap()
 }
 
 /// B × H × W × 3 as candle's B × 3 × H × W.
-fn tensor(batch: &Batch<'_>) -> Tensor {
+pub fn tensor(batch: &Batch<'_>) -> Tensor {
     let shape = (batch.n, batch.height, batch.width, 3);
     Tensor::from_slice(batch.pixels, shape, &Device::Cpu).unwrap().permute((0, 3, 1, 2)).unwrap().contiguous().unwrap()
 }
