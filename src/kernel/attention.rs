@@ -78,6 +78,17 @@ pub fn attention_row(shape: Shape, qkv: &[f32]) -> Vec<f32> {
     all
 }
 
+/// Returns A·v of the first token alone: B × D. Of q only its rows are read.
+pub fn attend_row(shape: Shape, qkv: &[f32]) -> Vec<f32> {
+    let _timer = timed(Group::Attention);
+    let (rows, d) = (attention_row(shape, qkv), shape.head_dim());
+    let mut out = vec![0.0; shape.batch * shape.dim];
+    for (index, (row, out)) in rows.chunks_exact(shape.tokens).zip(out.chunks_exact_mut(d)).enumerate() {
+        matmul_one(Matrix::new(row, 1, shape.tokens), shape.part(qkv, index, 2), out, d, Start::Nothing);
+    }
+    out
+}
+
 /// The gradient of qkv from that of out.
 pub fn backward(shape: Shape, qkv: &[f32], saved: &Saved, d_out: &[f32], d_qkv: &mut Vec<f32>) {
     let _timer = timed(Group::Attention);

@@ -137,10 +137,10 @@ fn vit_numbers(sizes: &VitSizes, n: usize, tokens: usize, keeps: Keeps) -> usize
         Keeps::Nothing => block,
     };
     let patches = tokens * 3 * sizes.patch * sizes.patch;
-    // The stream and one to work in; in a backward pass a second such, a wide one, and the gradient of the stream.
+    // The stream and one to work in; in a backward pass a second such, a wide one, the gradient of the stream and its part of the patches.
     let streams = match keeps {
         Keeps::Nothing => 2 * t,
-        _ => 8 * t,
+        _ => 9 * t,
     };
     blocks + patches + streams
 }

@@ -87,6 +87,7 @@ pub fn train_dino(
     let plan = Plan::new(numbers, n_images);
     look_at_memory(sizes, &head, &plan, source, n_views, monitor)?;
     let mut dino = Dino::start(sizes, &head, start, seed).checkpoint_blocks(plan.numbers.checkpoint_blocks);
+    dino = dino.drop_path(plan.numbers.drop_path, seed);
     let (mut rows, mut snapshots) = checkpoint::load(folder, &mut dino.state).unwrap_or_default();
     let first = dino.state.step;
     if first > 0 {

@@ -42,6 +42,15 @@ impl Linear {
         matmul(Matrix::new(x, rows, self.inputs), self.weight(params).t(), out, self.outputs, Start::Nothing);
     }
 
+    /// As [`forward`](Self::forward) for some of the outputs and evenly spaced rows of x, written where the whole would lie.
+    pub fn forward_part(&self, params: &[f32], x: &[f32], every: usize, outputs: Range<usize>, out: &mut [f32]) {
+        let rows = x.len() / self.inputs / every;
+        let weight = self.weight(params).rows(outputs.clone()).t();
+        let start = Start::Row(&params[self.bias.clone()][outputs.clone()]);
+        let x = Matrix::strided(x, rows, self.inputs, every * self.inputs, 1);
+        matmul(x, weight, &mut out[outputs.start..], every * self.outputs, start);
+    }
+
     /// Adds dᵀ·x to the weight's gradient, and Σ d to the bias's if `bias`.
     pub fn backward_params(&self, x: &[f32], d: &[f32], bias: bool, grads: &mut [f32]) {
         let rows = x.len() / self.inputs;

@@ -63,19 +63,23 @@ impl VitNetwork {
         if let Some(drop) = tape.drop.as_ref().filter(|drop| drop.images() != batch.n) {
             return Err(Failure::new(format!("drop path was drawn for {} images, but there are {}", drop.images(), batch.n)));
         }
-        self.body(params, batch, true, tape)?;
-        Ok(self.class_tokens(params, batch, tape))
+        self.body(params, batch, true, self.blocks.len(), tape)?;
+        let image = tape.x.len() / batch.n;
+        let class: Vec<f32> = tape.x.chunks_exact(image).flat_map(|x| x[..self.sizes.dim].iter().copied()).collect();
+        Ok(self.final_norm(params, &class, tape))
     }
 
     /// Returns the class tokens (n × D) in evaluation mode, and keeps nothing for a backward pass.
     pub fn features(&self, params: &[f32], batch: &Batch<'_>, tape: &mut VitTape) -> Result<Vec<f32>, Failure> {
-        self.body(params, batch, false, tape)?;
-        Ok(self.class_tokens(params, batch, tape))
+        let last = self.blocks.len() - 1;
+        let shape = self.body(params, batch, false, last, tape)?;
+        let class = self.blocks[last].forward_class(params, shape, &tape.x, &mut tape.blocks[0], &mut tape.scratch);
+        Ok(self.final_norm(params, &class, tape))
     }
 
     /// Returns all tokens after the final norm (n × T × D) in evaluation mode, and the class token's attention in the last block (n × heads × T).
     pub fn tokens(&self, params: &[f32], batch: &Batch<'_>, tape: &mut VitTape) -> Result<(Vec<f32>, Vec<f32>), Failure> {
-        let shape = self.body(params, batch, false, tape)?;
+        let shape = self.body(params, batch, false, self.blocks.len(), tape)?;
         let all = std::mem::take(&mut tape.x);
         let tokens = self.final_norm(params, &all, tape);
         tape.x = all;
@@ -87,8 +91,8 @@ impl VitNetwork {
         QkvShape { batch: batch.n, tokens: self.sizes.prefix() + grid.0 * grid.1, dim, heads }
     }
 
-    /// Everything up to the final norm. Where no backward pass follows, all blocks share one set of buffers.
-    fn body(&self, params: &[f32], batch: &Batch<'_>, train: bool, tape: &mut VitTape) -> Result<QkvShape, Failure> {
+    /// The stream behind the first `depth` blocks. Where no backward pass follows, all blocks share one set of buffers.
+    fn body(&self, params: &[f32], batch: &Batch<'_>, train: bool, depth: usize, tape: &mut VitTape) -> Result<QkvShape, Failure> {
         let grid = batch.grid(self.sizes.patch)?;
         let shape = self.shape(batch, grid);
         let (keep_blocks, keep_inputs) = (train && !self.again, train && self.again);
@@ -96,21 +100,15 @@ impl VitNetwork {
         blocks.resize_with(if keep_blocks { self.blocks.len() } else { 1 }, VitBlockTape::default);
         inputs.resize_with(if keep_inputs { self.blocks.len() } else { 0 }, Vec::new);
         self.embed.forward(params, batch, grid, patches, x);
-        for (i, block) in self.blocks.iter().enumerate() {
+        for (i, block) in self.blocks[..depth].iter().enumerate() {
             if let Some(input) = inputs.get_mut(i).filter(|_| i + 1 < self.blocks.len()) {
                 input.clear();
                 input.extend_from_slice(x);
             }
-            block.forward(params, shape, kept(drop, train, i), x, &mut blocks[if keep_blocks { i } else { 0 }], scratch);
+            block.forward(params, shape, train, kept(drop, train, i), x, &mut blocks[if keep_blocks { i } else { 0 }], scratch);
         }
         tape.shape = train.then_some((batch.n, batch.height, batch.width));
         Ok(shape)
-    }
-
-    fn class_tokens(&self, params: &[f32], batch: &Batch<'_>, tape: &mut VitTape) -> Vec<f32> {
-        let image = tape.x.len() / batch.n;
-        let class: Vec<f32> = tape.x.chunks_exact(image).flat_map(|x| x[..self.sizes.dim].iter().copied()).collect();
-        self.final_norm(params, &class, tape)
     }
 
     fn final_norm(&self, params: &[f32], rows: &[f32], tape: &mut VitTape) -> Vec<f32> {
@@ -148,7 +146,7 @@ impl VitNetwork {
             if self.again && i + 1 < self.blocks.len() {
                 x.clear();
                 x.extend_from_slice(&inputs[i]);
-                block.forward(params, shape, kept(drop, true, i), x, tape, scratch);
+                block.forward(params, shape, true, kept(drop, true, i), x, tape, scratch);
             }
             block.backward(params, shape, kept(drop, true, i), tape, &mut d, grads, scratch);
         }

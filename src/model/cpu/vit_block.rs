@@ -3,8 +3,8 @@
 use super::block::Scratch;
 use super::linear::{Linear, Norm, Scaled};
 use crate::kernel::{
-    AttentionSaved, LayerNorm, QkvShape, affine, attention_backward, attention_forward, attention_row, gelu, gelu_backward, layer_norm,
-    layer_norm_backward,
+    AttentionSaved, LayerNorm, QkvShape, affine, attend_row, attention_backward, attention_forward, attention_row, gelu, gelu_backward,
+    gelu_only, layer_norm, layer_norm_backward,
 };
 use crate::model::{Layout, VitSizes};
 
@@ -50,8 +50,17 @@ impl VitBlock {
         }
     }
 
-    /// Changes the stream x (B·T × D) in place.
-    pub fn forward(&self, p: &[f32], shape: QkvShape, kept: Kept<'_>, x: &mut [f32], tape: &mut VitBlockTape, scratch: &mut Scratch) {
+    /// Changes the stream x (B·T × D) in place. With `learn`, a backward pass may follow.
+    pub fn forward(
+        &self,
+        p: &[f32],
+        shape: QkvShape,
+        learn: bool,
+        kept: Kept<'_>,
+        x: &mut [f32],
+        tape: &mut VitBlockTape,
+        scratch: &mut Scratch,
+    ) {
         let Scratch { a: u, b: before, .. } = scratch;
         keep(kept, x, before);
         layer_norm(x, shape.dim, &mut tape.ln1);
@@ -63,14 +72,40 @@ impl VitBlock {
         leave_out(kept.map(|kept| kept[0]), before, x);
 
         keep(kept, x, before);
-        layer_norm(x, shape.dim, &mut tape.ln2);
+        self.mlp(p, learn, x, tape, u);
+        leave_out(kept.map(|kept| kept[1]), before, x);
+    }
+
+    /// x += γ2·MLP(LN2 x), for any rows.
+    fn mlp(&self, p: &[f32], learn: bool, x: &mut [f32], tape: &mut VitBlockTape, u: &mut Vec<f32>) {
         let (w, b) = self.norm2.values(p);
+        layer_norm(x, w.len(), &mut tape.ln2);
         affine(&tape.ln2.normalised, w, b, u);
         self.fc1.forward_without_bias(p, u, &mut tape.hidden);
-        tape.hidden_slope.resize(tape.hidden.len(), 0.0);
-        gelu(&mut tape.hidden, &mut tape.hidden_slope, &p[self.fc1.bias.clone()]);
+        let bias = &p[self.fc1.bias.clone()];
+        if learn {
+            tape.hidden_slope.resize(tape.hidden.len(), 0.0);
+            gelu(&mut tape.hidden, &mut tape.hidden_slope, bias);
+        } else {
+            gelu_only(&mut tape.hidden, bias);
+        }
         self.fc2.forward(p, &tape.hidden, x);
-        leave_out(kept.map(|kept| kept[1]), before, x);
+    }
+
+    /// Returns the class tokens (B × D) behind the block and leaves out what they do not need: all but k and v of the other tokens, five
+    /// sixths of the products. For the last block, where no backward pass follows.
+    pub fn forward_class(&self, p: &[f32], shape: QkvShape, x: &[f32], tape: &mut VitBlockTape, scratch: &mut Scratch) -> Vec<f32> {
+        let (d, u) = (shape.dim, &mut scratch.a);
+        layer_norm(x, d, &mut tape.ln1);
+        let (w, b) = self.norm1.values(p);
+        affine(&tape.ln1.normalised, w, b, u);
+        tape.qkv.resize(3 * u.len(), 0.0);
+        self.qkv.forward_part(p, u, 1, d..3 * d, &mut tape.qkv);
+        self.qkv.forward_part(p, u, shape.tokens, 0..d, &mut tape.qkv);
+        let mut class: Vec<f32> = x.chunks_exact(shape.tokens * d).flat_map(|image| image[..d].iter().copied()).collect();
+        self.proj.forward(p, &attend_row(shape, &tape.qkv), &mut class);
+        self.mlp(p, false, &mut class, tape, u);
+        class
     }
 
     /// Returns how the class token attended in the last forward pass: B × heads × T, each row of sum 1.

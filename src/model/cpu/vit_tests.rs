@@ -96,6 +96,9 @@ fn what_was_drawn_for_another_batch_is_refused_in_training_and_of_no_account_els
     let batch = Batch { pixels: &pixels, n: 2, height: 20, width: 20 };
     let (network, mut tape) = (Network::new(&sizes, weights.layout.clone()), Tape::default());
     let all = network.features(&weights, &batch, &mut tape).unwrap();
+    let (tokens, _) = network.tokens(&weights, &batch, &mut tape).unwrap();
+    let class: Vec<f32> = tokens.chunks_exact(26 * 24).flat_map(|image| image[..24].to_vec()).collect();
+    close("class tokens alone", &all, &class, 1e-6);
     tape.set_drop_path(Some(DropPath::draw(0.9, 3, 3, Stream::new(3, "drop path"))));
     let failure = network.forward(&weights.params, &mut [], &batch, &mut tape).unwrap_err();
     assert_eq!(failure.message(), "drop path was drawn for 3 images, but there are 2");
