@@ -4,15 +4,17 @@
 //! Unaware of where files lie: bytes in, bytes out. Files of others come through `import`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
+use prost::bytes::Bytes;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 
+use super::formats::{Stored, safetensors};
 use super::layout::{Entry, Layout, Weights};
 use super::sizes::Sizes;
-use super::stored::{self, Stored};
 use crate::data::{Filter, Normalisation};
 use crate::diagnostic::{Context, Failure, count};
 
@@ -20,13 +22,21 @@ use crate::diagnostic::{Context, Failure, count};
 const ENTRY: &str = "flow";
 
 /// What was done to a picture before the network saw it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocessing {
     /// Side of the square that pictures are resized to, in pixels.
     pub side: usize,
     pub filter: Filter,
     pub normalisation: Normalisation,
+}
+
+impl fmt::Display for Preprocessing {
+    /// "224 pixels, Bicubic, mean [0.485, 0.456, 0.406], deviation [0.229, 0.224, 0.225]"
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mean, deviation) = self.normalisation.mean_and_deviation();
+        write!(f, "{} pixels, {:?}, mean {mean:?}, deviation {deviation:?}", self.side, self.filter)
+    }
 }
 
 /// What a model file says of itself.
@@ -107,7 +117,7 @@ impl ModelFile {
 }
 
 fn parts(bytes: &[u8]) -> Result<(Vec<Stored>, About), Failure> {
-    let (stored, about) = stored::read(bytes, ENTRY)?;
+    let (stored, about) = safetensors(&Bytes::copy_from_slice(bytes), ENTRY)?;
     let about = about.ok_or_else(|| {
         Failure::new(format!("the file does not say which model it holds (metadata entry `{ENTRY}`)"))
             .help("a checkpoint of another program must be imported first")
@@ -134,7 +144,7 @@ fn strictly(stored: Vec<Stored>, layout: &Arc<Layout>) -> Result<Weights, Failur
                 Some(stored) if stored.shape != entry.shape => {
                     wrong.push(format!("wrong shape: `{}` is {:?}, expected {:?}", entry.name, stored.shape, entry.shape));
                 }
-                Some(stored) => match stored.values {
+                Some(stored) => match stored.values() {
                     Ok(values) => all.extend(values),
                     Err(why) => wrong.push(format!("unusable: `{}` {why}", entry.name)),
                 },

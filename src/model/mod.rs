@@ -15,10 +15,13 @@ mod candle_tensors; // weights on a device
 mod candle_xcit; // the networks in candle operations
 mod candle_vit;
 mod candle_head; // projection head and loss in candle operations
-mod stored; // tensors of a safetensors file
+mod formats; // files of tensors of all kinds
 mod file; // model files
+mod accounting; // what became of every tensor of a file
+mod names; // what others call the tensors of a backbone
 mod import; // backbones from files of others
 
+pub use accounting::{Accounting, Allowed};
 pub use candle_head::{CandleHead, dino_loss, next_centre};
 pub use candle_tensors::Tensors;
 pub use candle_vit::CandleVit;
@@ -28,7 +31,7 @@ pub use cpu::{Batch, Head, HeadTape, Network, Tape};
 pub use drop_path::DropPath;
 pub use file::{About, ModelFile, Preprocessing};
 pub use head::HeadSizes;
-pub use import::{Accounting, import};
+pub use import::import;
 pub use layout::{Entry, Layout, Start, Weights};
 pub use position::{CODE, position_code};
 pub use sizes::Sizes;
