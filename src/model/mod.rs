@@ -15,6 +15,7 @@ mod candle_tensors; // weights on a device
 mod candle_xcit; // the networks in candle operations
 mod candle_vit;
 mod candle_head; // projection head and loss in candle operations
+mod card; // what a reader of exported weights must know
 mod formats; // files of tensors of all kinds
 mod file; // model files
 mod accounting; // what became of every tensor of a file
