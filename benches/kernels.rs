@@ -10,7 +10,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flow::kernel::{
-    BatchNorm, LayerNorm, Maps, Matrix, Start, XcaSaved, XcaShape, affine, batch_norm_train, depthwise, depthwise_weights, gelu,
+    BatchNorm, LayerNorm, Maps, Matrix, QkvShape, Start, XcaSaved, affine, batch_norm_train, depthwise, depthwise_weights, gelu,
     gelu_backward, layer_norm, layer_norm_backward, matmul, on_workers, peak_flops, xca_backward, xca_forward,
 };
 use flow::model::Layout;
@@ -88,7 +88,7 @@ fn passes(rows: &mut Vec<Row>) {
         }),
     );
 
-    let (shape, tau) = (XcaShape { batch: 4, tokens: 784, dim: DIM, heads: 8 }, vec![1.0; 8]);
+    let (shape, tau) = (QkvShape { batch: 4, tokens: 784, dim: DIM, heads: 8 }, vec![1.0; 8]);
     let (qkv, mut saved, mut d_qkv) = (numbers(3 * ROWS * DIM), XcaSaved::default(), Vec::new());
     row("xca forward", best(|| xca_forward(shape, &qkv, &tau, &mut saved, &mut out)));
     row("xca backward", best(|| xca_backward(shape, &qkv, &tau, &saved, &x, &mut d_qkv, &mut tau.clone())));

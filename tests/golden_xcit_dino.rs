@@ -10,7 +10,7 @@ mod golden_help;
 use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor, Var};
-use flow::model::{CandleHead, CandleXcit, HeadSizes, Layout, Sizes, Tensors, dino_loss, next_centre};
+use flow::model::{CandleHead, CandleXcit, HeadSizes, Sizes, Tensors, XcitSizes, dino_loss, next_centre};
 use golden_help::kernels;
 use golden_help::optimiser::{Trained, cosine};
 use golden_help::{Golden, Named, folder, hold, is_zero_by_law, named};
@@ -38,7 +38,7 @@ fn tensor(golden: &Golden, name: &str, dtype: DType, device: &Device) -> Tensor 
 
 fn candle_backbone(golden: &Golden, dtype: DType, device: &Device) -> CandleXcit {
     let sizes = golden.sizes();
-    CandleXcit::new(&sizes, &golden.weights(Layout::xcit(&sizes), "w."), dtype, device).unwrap()
+    CandleXcit::new(&sizes, &golden.weights(sizes.layout(), "w."), dtype, device).unwrap()
 }
 
 /// One pass in evaluation and one with its backward pass in training.
@@ -137,8 +137,8 @@ struct Candle {
 }
 
 impl Candle {
-    fn start(golden: &Golden, sizes: &Sizes, head: &HeadSizes, device: &Device) -> Self {
-        let backbone = golden.weights(Layout::xcit(sizes), "student0.backbone.");
+    fn start(golden: &Golden, sizes: &XcitSizes, head: &HeadSizes, device: &Device) -> Self {
+        let backbone = golden.weights(sizes.layout(), "student0.backbone.");
         let head_weights = golden.weights(head.layout(), "student0.head.");
         Self {
             backbone: CandleXcit::new(sizes, &backbone, DType::F64, device).unwrap(),
@@ -189,9 +189,9 @@ fn views(golden: &Golden, name: &str, device: &Device) -> Tensor {
 }
 
 /// The sizes of the golden trajectory.
-fn golden_sizes(log: &serde_json::Value) -> (Sizes, HeadSizes) {
+fn golden_sizes(log: &serde_json::Value) -> (XcitSizes, HeadSizes) {
     let number = |key: &str| log["config"][key].as_u64().unwrap() as usize;
-    let sizes = Sizes {
+    let sizes = XcitSizes {
         dim: number("dim"),
         depth: number("depth"),
         heads: number("heads"),
@@ -282,7 +282,7 @@ fn candle_trains_as_torch_does_for_five_steps() {
 fn the_step_of_a_dino_node_trains_as_torch_does_for_five_steps() {
     let (golden, log) = (Golden::read("dino.safetensors"), golden_log());
     let (sizes, head) = golden_sizes(&log);
-    let (seen, losses) = kernels::trajectory(&golden, &log, &sizes, &head);
+    let (seen, losses) = kernels::trajectory(&golden, &log, &Sizes::Xcit(sizes), &head);
     for (step, loss) in log["steps"].as_array().unwrap().iter().zip(&losses) {
         let expected = step["loss"].as_f64().unwrap();
         assert!((loss / expected - 1.0).abs() < 1e-4, "step {}: loss {loss} instead of {expected}", step["step"]);

@@ -25,7 +25,9 @@ fn the_peak_is_what_was_counted() {
     let many_prototypes = "--variant nano_12_p16 --global 64 --local 32 --n-local 2 --batch 2 --k 65536".to_string();
     let patches_of_8 = "--variant nano_12_p8 --global 128 --local 64 --n-local 2 --batch 4 --k 1024".to_string();
     let mut peaks = Vec::new();
-    for arguments in [whole, parts, again, many_prototypes, patches_of_8] {
+    let vit = "--variant vit_tiny_p16 --global 224 --local 96 --n-local 2 --batch 4 --k 4096";
+    let (vit, vit_again) = (vit.to_string(), format!("{vit} --checkpoint-blocks"));
+    for arguments in [whole, parts, again, many_prototypes, patches_of_8, vit, vit_again] {
         let (counted, peak) = step(&arguments);
         println!("{arguments}: counted {counted:.0} MiB, peak {peak:.0} MiB, ratio {:.2}", peak / counted);
         assert!(peak < FACTOR * counted && counted < FACTOR * peak, "{arguments}: counted {counted:.0} MiB, but the peak is {peak:.0} MiB");

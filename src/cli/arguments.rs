@@ -39,7 +39,7 @@ enum Command {
     Verify(VerifyArguments),
     /// Compare the variants of a pipeline's matrix: figures, and differences to the first variant
     Table(TableArguments),
-    /// Copy a node's outputs to a folder as plain files, or print how they came about
+    /// Copy a node's outputs to a folder as plain files (a model as safetensors with timm's names), or print how they came about
     Export(ExportArguments),
     /// Look after the cache: what it holds, what may go, whether it is sound
     #[command(subcommand)]

@@ -13,14 +13,14 @@ use super::console::print;
 use super::exit::{Exit, Stop};
 use crate::diagnostic::{Context, Failure};
 use crate::kernel::{level, memory, peak_flops};
-use crate::model::{Sizes, Xcit};
+use crate::model::Sizes;
 use crate::train::{FeaturesBench, StepBench, StepTimes};
 
 #[derive(Subcommand)]
 pub(super) enum BenchCommand {
     /// A DINO step on pictures of noise: seconds, images per second, peak memory, share of what the cores can do at most
     DinoStep(StepArguments),
-    /// The frozen forward pass of an XCiT, as the `Features` node makes it
+    /// The frozen forward pass of a network, as the `Features` node makes it
     Features(FeaturesArguments),
     /// The few-label sweep on feature tables: CPU seconds of transform, fits and predictions, balanced accuracies
     Sweep(SweepArguments),
@@ -33,7 +33,7 @@ pub(super) fn some(text: &str) -> Result<usize, String> {
 
 #[derive(Args)]
 pub(super) struct StepArguments {
-    /// The network: an XCiT by name
+    /// The network by name: an XCiT, or a ViT such as `vit_small_p14`
     #[arg(long, value_name = "NAME", default_value = "small_12_p8")]
     pub variant: String,
     /// Images per step; each gives two global and the local views
@@ -69,7 +69,7 @@ pub(super) struct StepArguments {
 
 #[derive(Args)]
 pub(super) struct FeaturesArguments {
-    /// The network: an XCiT by name
+    /// The network by name: an XCiT, or a ViT such as `vit_small_p14`
     #[arg(long, value_name = "NAME", default_value = "small_12_p8")]
     pub variant: String,
     /// Side of a picture in pixels
@@ -107,7 +107,7 @@ pub(super) fn program() -> String {
 }
 
 fn sizes(variant: &str, sides: &[usize]) -> Result<Sizes, Stop> {
-    let sizes = Xcit::named(variant).sizes().map_err(|(field, wrong)| Stop::wrong(format!("`--{field}` {wrong}")))?;
+    let sizes = Sizes::named(variant).map_err(|(field, wrong)| Stop::wrong(format!("`--{field}` {wrong}")))?;
     sides.iter().try_for_each(|side| sizes.grid(*side, *side).map(|_| ())).map_err(Stop::wrong)?;
     Ok(sizes)
 }

@@ -11,7 +11,7 @@ use std::time::Instant;
 pub enum Group {
     /// Products of large matrices: projections, MLPs, the stem's gathered patches, the head.
     Products,
-    /// Cross-covariance attention between its projections.
+    /// Attention between its projections.
     Attention,
     /// 3x3 convolutions of each channel by itself.
     Depthwise,

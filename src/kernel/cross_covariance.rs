@@ -9,15 +9,7 @@ use super::clock::{Group, timed};
 use super::level::vectorised;
 use super::matmul::{Matrix, Shared, Start, matmul_one};
 use super::pointwise::exp;
-
-/// Sizes: images, tokens per image, width, heads.
-#[derive(Clone, Copy, Debug)]
-pub struct Shape {
-    pub batch: usize,
-    pub tokens: usize,
-    pub dim: usize,
-    pub heads: usize,
-}
+use super::qkv::Shape;
 
 /// What forward keeps for one (image, head).
 #[derive(Clone, Default)]
@@ -40,34 +32,11 @@ pub struct Saved {
 /// Norms below this count as this (PyTorch's `normalize`).
 const EPS: f32 = 1e-12;
 
-impl Shape {
-    fn head_dim(self) -> usize {
-        self.dim / self.heads
-    }
-
-    /// Returns q (0), k (1) or v (2) of an image and head.
-    fn part<'a>(self, qkv: &'a [f32], index: usize, which: usize) -> Matrix<'a> {
-        let d = self.head_dim();
-        Matrix::strided(&qkv[self.start(index, which)..], self.tokens, d, 3 * self.dim, 1)
-    }
-
-    fn start(self, index: usize, which: usize) -> usize {
-        let (image, head) = (index / self.heads, index % self.heads);
-        image * self.tokens * 3 * self.dim + which * self.dim + head * self.head_dim()
-    }
-
-    fn out_start(self, index: usize) -> usize {
-        (index / self.heads) * self.tokens * self.dim + (index % self.heads) * self.head_dim()
-    }
-
-    /// Returns 1/|column| of q or k.
-    fn inverse_norms(self, qkv: &[f32], index: usize, which: usize) -> Vec<f32> {
-        let d = self.head_dim();
-        let start = self.start(index, which);
-        let mut sums = vec![0.0f32; d];
-        add_squares(&qkv[start..], 3 * self.dim, self.tokens, &mut sums);
-        sums.into_iter().map(|s| 1.0 / s.sqrt().max(EPS)).collect()
-    }
+/// Returns 1/|column| of q or k.
+fn inverse_norms(shape: Shape, qkv: &[f32], index: usize, which: usize) -> Vec<f32> {
+    let mut sums = vec![0.0f32; shape.head_dim()];
+    add_squares(&qkv[shape.start(index, which)..], 3 * shape.dim, shape.tokens, &mut sums);
+    sums.into_iter().map(|s| 1.0 / s.sqrt().max(EPS)).collect()
 }
 
 /// out (B·N × D) from qkv (B·N × 3D); `temperature` holds τ of each head.
@@ -80,8 +49,8 @@ pub fn forward(shape: Shape, qkv: &[f32], temperature: &[f32], saved: &mut Saved
     saved.heads.par_iter_mut().enumerate().for_each(|(index, head)| {
         head.cosine.resize(d * d, 0.0);
         matmul_one(shape.part(qkv, index, 0).t(), shape.part(qkv, index, 1), &mut head.cosine, d, Start::Nothing);
-        head.rq = shape.inverse_norms(qkv, index, 0);
-        head.rk = shape.inverse_norms(qkv, index, 1);
+        head.rq = inverse_norms(shape, qkv, index, 0);
+        head.rk = inverse_norms(shape, qkv, index, 1);
         let tau = temperature[index % shape.heads];
         head.attention.resize(d * d, 0.0);
         for (i, (cosine, attention)) in head.cosine.chunks_exact_mut(d).zip(head.attention.chunks_exact_mut(d)).enumerate() {

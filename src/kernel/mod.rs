@@ -20,11 +20,14 @@ mod layer_norm;
 mod batch_norm;
 mod depthwise; // 3x3 convolution of each channel by itself
 mod conv; // 3x3 stride-2 convolution of the stem
+mod qkv; // where the parts of each head lie
 mod cross_covariance; // XCA
+mod attention; // between tokens
 
+pub use attention::{Saved as AttentionSaved, attend_row, attention_row, backward as attention_backward, forward as attention_forward};
 pub use batch_norm::{BatchNorm, batch_norm_eval, batch_norm_train};
 pub use conv::{Conv, conv_backward, conv_forward};
-pub use cross_covariance::{Saved as XcaSaved, Shape as XcaShape, backward as xca_backward, forward as xca_forward};
+pub use cross_covariance::{Saved as XcaSaved, backward as xca_backward, forward as xca_forward};
 pub use depthwise::{Maps, depthwise, depthwise_weights};
 pub use layer_norm::{LayerNorm, affine, layer_norm, layer_norm_backward};
 pub use level::level;
@@ -33,7 +36,8 @@ pub use matmul::{Matrix, Shared, Start, matmul, matmul_one};
 pub use peak::peak_flops;
 pub use pieces::{PIECES, column_sums, each_row_block, pieces};
 pub use pointwise::{
-    add_column_sums, add_scaled, add_scaled_rows, dot, exp, gelu, gelu_backward, multiply, multiply_one, row_dots, scale_rows,
+    add_column_sums, add_scaled, add_scaled_rows, dot, exp, gelu, gelu_backward, gelu_only, multiply, multiply_one, row_dots, scale_rows,
 };
+pub use qkv::Shape as QkvShape;
 pub use stopwatch::{Spent, Stopwatch};
 pub use workers::on_workers;

@@ -49,6 +49,21 @@ vectorised! {
     }
 }
 
+vectorised! {
+    fn gelu_rows_only(values: &mut [f32], bias: &[f32]) {
+        for row in values.chunks_exact_mut(bias.len()) {
+            row.iter_mut().zip(bias).for_each(|(x, b)| *x = gelu_one(*x + *b).0);
+        }
+    }
+}
+
+/// values = GELU(values + bias), row by row, where no backward pass follows.
+pub fn gelu_only(values: &mut [f32], bias: &[f32]) {
+    let _timer = timed(Group::Gelu);
+    let rows = (16_384 / bias.len()).max(1);
+    values.par_chunks_mut(rows * bias.len()).for_each(|v| gelu_rows_only(v, bias));
+}
+
 /// values = GELU(values + bias), row by row; `slopes` gets the derivative, which backward needs in place of the input.
 pub fn gelu(values: &mut [f32], slopes: &mut [f32], bias: &[f32]) {
     let _timer = timed(Group::Gelu);
@@ -202,6 +217,9 @@ mod tests {
             let (mut value, mut d) = (vec![x - 0.25; 3], vec![0.0; 3]);
             gelu(&mut value, &mut d, &[0.25; 3]);
             assert!((value[1] - y).abs() < 1e-6 && (d[1] - slope).abs() < 1e-6, "{x}: {} {}", value[1], d[1]);
+            let mut only = vec![x - 0.25; 3];
+            gelu_only(&mut only, &[0.25; 3]);
+            assert_eq!(only, value);
         }
     }
 }

@@ -44,6 +44,20 @@ impl Tensors {
         Ok(tensors)
     }
 
+    /// As [`new`](Self::new), for a network that needs the tensors of `own`; others among the weights (a head) are carried along.
+    ///
+    /// # Errors
+    /// When the weights lack one of them, too.
+    pub fn holding(own: &Layout, weights: &Weights, dtype: DType, device: &Device) -> std::result::Result<Self, Failure> {
+        let shape = |name: &str, list: &[Entry]| list.iter().find(|e| e.name == name).map(|e| e.shape.clone());
+        for (wanted, given) in [(own.params(), weights.layout.params()), (own.buffers(), weights.layout.buffers())] {
+            if let Some(entry) = wanted.iter().find(|e| shape(&e.name, given).as_ref() != Some(&e.shape)) {
+                return Err(Failure::new(format!("the weights have no `{}` of shape {:?}", entry.name, entry.shape)));
+            }
+        }
+        Self::new(weights, dtype, device)
+    }
+
     /// Returns the same tensors (sharing memory) whose forward pass keeps nothing for a backward pass: for a teacher,
     /// or for features.
     pub fn without_gradient(&self) -> Self {

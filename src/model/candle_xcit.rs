@@ -8,22 +8,23 @@ use candle_core::{DType, Device, IndexOp, Result, Tensor};
 
 use super::candle_ops::{BatchNorm, depthwise3, l2_normalise, layer_norm, linear, softmax};
 use super::candle_tensors::Tensors;
-use super::config::Sizes;
-use super::layout::{Layout, Weights};
+use super::layout::Weights;
 use super::position::{CODE, position_code};
+use super::sizes::grid;
+use super::xcit::XcitSizes;
 use crate::diagnostic::{Context, Failure};
 
 /// An XCiT without a classifier head.
 pub struct CandleXcit {
-    sizes: Sizes,
+    sizes: XcitSizes,
     tensors: Tensors,
 }
 
 /// What a forward pass gives, for B images of N patches.
 pub struct Output {
-    /// (B, 1 + N, D) after the final norm: the class token, whose row is the representation, then the patches.
+    /// (B, 1 + R + N, D) after the final norm: the class token, whose row is the representation, a ViT's R registers, the patches.
     pub tokens: Tensor,
-    /// (B, heads, 1 + N): the attention of the class token in the last class-attention block; each row sums to 1.
+    /// (B, heads, 1 + R + N): the attention of the class token in the last (class-attention) block; each row sums to 1.
     pub cls_attention: Tensor,
     /// The running statistics after this pass, by name; empty unless training. The network's own are left as they were:
     /// see [`Tensors::absorb`].
@@ -42,15 +43,8 @@ impl CandleXcit {
     ///
     /// # Errors
     /// When the weights lack a tensor of a network of this size, or the device refuses.
-    pub fn new(sizes: &Sizes, weights: &Weights, dtype: DType, device: &Device) -> std::result::Result<Self, Failure> {
-        let own = Layout::xcit(sizes);
-        let shape = |name: &str, list: &[super::Entry]| list.iter().find(|e| e.name == name).map(|e| e.shape.clone());
-        for (wanted, given) in [(own.params(), weights.layout.params()), (own.buffers(), weights.layout.buffers())] {
-            if let Some(entry) = wanted.iter().find(|e| shape(&e.name, given).as_ref() != Some(&e.shape)) {
-                return Err(Failure::new(format!("the weights have no `{}` of shape {:?}", entry.name, entry.shape)));
-            }
-        }
-        Ok(Self { sizes: sizes.clone(), tensors: Tensors::new(weights, dtype, device)? })
+    pub fn new(sizes: &XcitSizes, weights: &Weights, dtype: DType, device: &Device) -> std::result::Result<Self, Failure> {
+        Ok(Self { sizes: sizes.clone(), tensors: Tensors::holding(&sizes.layout(), weights, dtype, device)? })
     }
 
     /// Returns the same network (sharing memory) whose forward pass keeps nothing for a backward pass.
@@ -58,7 +52,7 @@ impl CandleXcit {
         Self { sizes: self.sizes.clone(), tensors: self.tensors.without_gradient() }
     }
 
-    pub fn sizes(&self) -> &Sizes {
+    pub fn sizes(&self) -> &XcitSizes {
         &self.sizes
     }
 
@@ -74,7 +68,7 @@ impl CandleXcit {
     /// When the sides do not divide into patches, precision or device differ, or the device refuses.
     pub fn forward_features(&self, images: &Tensor, train: bool) -> std::result::Result<Output, Failure> {
         let (_, _, height, width) = images.dims4().doing(|| "reading the shape of a batch of images")?;
-        self.sizes.grid(height, width)?;
+        grid(self.sizes.patch, height, width)?;
         let mut pass = Pass { sizes: &self.sizes, tensors: &self.tensors, train, statistics: Vec::new() };
         let (tokens, cls_attention) = pass.network(images).doing(|| "running the network")?;
         Ok(Output { tokens, cls_attention, statistics: pass.statistics })
@@ -83,7 +77,7 @@ impl CandleXcit {
 
 /// One forward pass.
 struct Pass<'a> {
-    sizes: &'a Sizes,
+    sizes: &'a XcitSizes,
     tensors: &'a Tensors,
     train: bool,
     statistics: Vec<(String, Tensor)>,

@@ -3,7 +3,7 @@
 //! Operations of f32, a multiply-add counted as two: those of matrix products, attention and convolutions. What is left out (norms,
 //! GELU, sums) is below two parts in a hundred. Memory in f32 numbers: what the buffers of `cpu` hold, part by part.
 
-use super::{HeadSizes, Sizes};
+use super::{HeadSizes, Sizes, VitSizes, XcitSizes};
 
 /// A convolution of the stem, for one image.
 struct Conv {
@@ -13,7 +13,7 @@ struct Conv {
     outputs: usize,
 }
 
-fn stem(sizes: &Sizes, side: usize) -> Vec<Conv> {
+fn stem(sizes: &XcitSizes, side: usize) -> Vec<Conv> {
     let mut side = side;
     let mut conv = |pair: &[usize]| {
         side = side.div_ceil(2);
@@ -24,7 +24,7 @@ fn stem(sizes: &Sizes, side: usize) -> Vec<Conv> {
 
 /// Tokens of an image, without the class token.
 fn tokens(sizes: &Sizes, side: usize) -> usize {
-    (side / sizes.patch).pow(2)
+    (side / sizes.patch()).pow(2)
 }
 
 fn conv_flops(conv: &Conv) -> f64 {
@@ -33,7 +33,15 @@ fn conv_flops(conv: &Conv) -> f64 {
 
 /// Returns the operations of the backbone's forward pass on one image of `side` × `side` pixels.
 pub fn forward_flops(sizes: &Sizes, side: usize) -> f64 {
-    let (n, d) = (tokens(sizes, side) as f64, sizes.dim as f64);
+    let n = tokens(sizes, side) as f64;
+    match sizes {
+        Sizes::Xcit(own) => xcit_flops(own, n, side),
+        Sizes::Vit(own) => vit_flops(own, n),
+    }
+}
+
+fn xcit_flops(sizes: &XcitSizes, n: f64, side: usize) -> f64 {
+    let d = sizes.dim as f64;
     let head_dim = d / sizes.heads as f64;
     // qkv, projection and MLP (3 + 1 + 8) D² a token; qᵀk and A·v; two 3x3 convolutions of single channels.
     let block = 2.0 * n * (12.0 * d * d + 2.0 * d * head_dim + 18.0 * d);
@@ -43,9 +51,24 @@ pub fn forward_flops(sizes: &Sizes, side: usize) -> f64 {
     stem(sizes, side).iter().map(conv_flops).sum::<f64>() + position + sizes.depth as f64 * block + sizes.cls_depth as f64 * class
 }
 
+/// The patches' projection.
+fn patch_flops(sizes: &VitSizes, n: f64) -> f64 {
+    2.0 * n * (3 * sizes.patch * sizes.patch * sizes.dim) as f64
+}
+
+fn vit_flops(sizes: &VitSizes, n: f64) -> f64 {
+    let (all, d) = (n + sizes.prefix() as f64, sizes.dim as f64);
+    // qkv, projection and MLP (3 + 1 + 8) D² a token; q·kᵀ and A·v.
+    patch_flops(sizes, n) + sizes.depth as f64 * 2.0 * all * (12.0 * d * d + 2.0 * all * d)
+}
+
 /// Returns the operations of forward and backward pass on one image: each product has two gradients, but for that of the pixels.
 pub fn training_flops(sizes: &Sizes, side: usize) -> f64 {
-    3.0 * forward_flops(sizes, side) - stem(sizes, side).first().map_or(0.0, conv_flops)
+    let first = match sizes {
+        Sizes::Xcit(own) => stem(own, side).first().map_or(0.0, conv_flops),
+        Sizes::Vit(own) => patch_flops(own, tokens(sizes, side) as f64),
+    };
+    3.0 * forward_flops(sizes, side) - first
 }
 
 /// Returns the operations of the head's forward pass on one representation.
@@ -67,7 +90,15 @@ pub enum Keeps {
 
 /// Returns how many numbers a pass over `n` images of `side` × `side` pixels holds at its peak.
 pub fn pass_numbers(sizes: &Sizes, n: usize, side: usize, keeps: Keeps) -> usize {
-    let (tokens, d) = (n * tokens(sizes, side), sizes.dim);
+    let tokens = n * tokens(sizes, side);
+    match sizes {
+        Sizes::Xcit(own) => xcit_numbers(own, n, side, tokens, keeps),
+        Sizes::Vit(own) => vit_numbers(own, n, tokens, keeps),
+    }
+}
+
+fn xcit_numbers(sizes: &XcitSizes, n: usize, side: usize, tokens: usize, keeps: Keeps) -> usize {
+    let d = sizes.dim;
     // Numbers of one token stream.
     let t = tokens * d;
     // Normalised three times, q, k and v, attended, twice inside the convolutions, twice 4 D in the MLP; two small matrices per head.
@@ -95,6 +126,25 @@ pub fn pass_numbers(sizes: &Sizes, n: usize, side: usize, keeps: Keeps) -> usize
     blocks + class + stem + patches + streams + backward
 }
 
+fn vit_numbers(sizes: &VitSizes, n: usize, tokens: usize, keeps: Keeps) -> usize {
+    let rows = tokens + n * sizes.prefix();
+    let t = rows * sizes.dim;
+    // Normalised twice, q, k and v, attended, twice 4 D in the MLP; two numbers per row and head.
+    let block = 14 * t + 2 * rows * sizes.heads;
+    let blocks = match keeps {
+        Keeps::All => sizes.depth * block,
+        Keeps::Inputs => block + (sizes.depth - 1) * t,
+        Keeps::Nothing => block,
+    };
+    let patches = tokens * 3 * sizes.patch * sizes.patch;
+    // The stream and one to work in; in a backward pass a second such, a wide one, the gradient of the stream and its part of the patches.
+    let streams = match keeps {
+        Keeps::Nothing => 2 * t,
+        _ => 9 * t,
+    };
+    blocks + patches + streams
+}
+
 /// Returns how many numbers the head holds for so many rows of a pass, logits included.
 pub fn head_numbers(head: &HeadSizes, rows: usize) -> usize {
     let widths: usize = head.mlp().iter().map(|(inputs, outputs)| inputs + outputs).sum();
@@ -113,5 +163,8 @@ mod tests {
         assert!((forward_flops(&sizes, 224) / 37.4e9 - 1.0).abs() < 0.01, "{}", forward_flops(&sizes, 224));
         assert!((forward_flops(&sizes, 96) / 6.9e9 - 1.0).abs() < 0.01, "{}", forward_flops(&sizes, 96));
         assert!(training_flops(&sizes, 96) < 3.0 * forward_flops(&sizes, 96));
+        // 4.6 G multiply-adds an image of 224 pixels (DeiT, table 5 of arXiv:2012.12877); attention beside it 0.36.
+        let vit = Sizes::named("vit_small_p16").unwrap();
+        assert!((forward_flops(&vit, 224) / 9.2e9 - 1.0).abs() < 0.01, "{}", forward_flops(&vit, 224));
     }
 }

@@ -4,15 +4,17 @@
 //! Unaware of where files lie: bytes in, bytes out. Files of others come through `import`.
 
 use std::collections::{BTreeMap, HashMap};
+use std::fmt;
 use std::sync::Arc;
 
+use prost::bytes::Bytes;
 use safetensors::Dtype;
 use safetensors::tensor::TensorView;
 use serde::{Deserialize, Serialize};
 
-use super::config::{Sizes, Xcit};
+use super::formats::{Stored, safetensors};
 use super::layout::{Entry, Layout, Weights};
-use super::stored::{self, Stored};
+use super::sizes::Sizes;
 use crate::data::{Filter, Normalisation};
 use crate::diagnostic::{Context, Failure, count};
 
@@ -20,13 +22,21 @@ use crate::diagnostic::{Context, Failure, count};
 const ENTRY: &str = "flow";
 
 /// What was done to a picture before the network saw it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Preprocessing {
     /// Side of the square that pictures are resized to, in pixels.
     pub side: usize,
     pub filter: Filter,
     pub normalisation: Normalisation,
+}
+
+impl fmt::Display for Preprocessing {
+    /// "224 pixels, Bicubic, mean [0.485, 0.456, 0.406], deviation [0.229, 0.224, 0.225]"
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (mean, deviation) = self.normalisation.mean_and_deviation();
+        write!(f, "{} pixels, {:?}, mean {mean:?}, deviation {deviation:?}", self.side, self.filter)
+    }
 }
 
 /// What a model file says of itself.
@@ -48,23 +58,10 @@ impl About {
     /// # Errors
     /// When the sizes do not fit together or are beyond what a network may have: a file may say anything.
     pub fn layout(&self) -> Result<Layout, Failure> {
-        let Sizes { dim, depth, heads, patch, eta, tokens_norm, cls_depth } = self.sizes;
-        let given = Xcit {
-            variant: None,
-            dim: Some(dim),
-            depth: Some(depth),
-            heads: Some(heads),
-            patch: Some(patch),
-            eta: Some(eta),
-            tokens_norm: Some(tokens_norm),
-        };
-        given.sizes().map_err(|(field, wrong)| Failure::new(format!("the model's `{field}` {wrong}")))?;
-        if !(1..=8).contains(&cls_depth) {
-            return Err(Failure::new(format!("the model's `cls_depth` must be 1 to 8, got {cls_depth}")));
-        }
-        let mut layout = Layout::xcit(&self.sizes);
+        self.sizes.check().map_err(|(field, wrong)| Failure::new(format!("the model's `{field}` {wrong}")))?;
+        let mut layout = self.sizes.layout();
         if let Some(classes) = &self.classes {
-            layout.linear("head", dim, classes.len());
+            layout.linear("head", self.sizes.dim(), classes.len());
         }
         Ok(layout)
     }
@@ -120,7 +117,7 @@ impl ModelFile {
 }
 
 fn parts(bytes: &[u8]) -> Result<(Vec<Stored>, About), Failure> {
-    let (stored, about) = stored::read(bytes, ENTRY)?;
+    let (stored, about) = safetensors(&Bytes::copy_from_slice(bytes), ENTRY)?;
     let about = about.ok_or_else(|| {
         Failure::new(format!("the file does not say which model it holds (metadata entry `{ENTRY}`)"))
             .help("a checkpoint of another program must be imported first")
@@ -147,7 +144,7 @@ fn strictly(stored: Vec<Stored>, layout: &Arc<Layout>) -> Result<Weights, Failur
                 Some(stored) if stored.shape != entry.shape => {
                     wrong.push(format!("wrong shape: `{}` is {:?}, expected {:?}", entry.name, stored.shape, entry.shape));
                 }
-                Some(stored) => match stored.values {
+                Some(stored) => match stored.values() {
                     Ok(values) => all.extend(values),
                     Err(why) => wrong.push(format!("unusable: `{}` {why}", entry.name)),
                 },
@@ -167,6 +164,7 @@ fn strictly(stored: Vec<Stored>, layout: &Arc<Layout>) -> Result<Weights, Failur
 
 #[cfg(test)]
 mod tests {
+    use super::super::{Vit, Xcit, XcitSizes};
     use super::*;
 
     fn about(classes: Option<&[&str]>) -> About {
@@ -193,9 +191,19 @@ mod tests {
     }
 
     #[test]
+    fn a_vision_transformer_comes_back_with_its_sizes() {
+        let free = Vit { dim: Some(16), depth: Some(1), heads: Some(2), patch: Some(4), side: Some(16), ..Vit::default() };
+        for vit in [free.clone(), Vit { registers: Some(4), layer_scale: Some(0.1), ..free }] {
+            let about = About { sizes: vit.sizes().unwrap(), ..about(None) };
+            let model = ModelFile { weights: Weights::start(Arc::new(about.layout().unwrap()), 5), about };
+            assert_eq!(ModelFile::open(&model.to_bytes().unwrap()).unwrap(), model);
+        }
+    }
+
+    #[test]
     fn all_differences_are_listed_at_once() {
         let with_head = model(Some(&["a", "b", "c"]));
-        let mut expected = Layout::xcit(&with_head.about.sizes);
+        let mut expected = with_head.about.sizes.layout();
         expected.linear("head", 16, 2);
         expected.linear("extra", 16, 2);
         let failure = ModelFile::read(&with_head.to_bytes().unwrap(), &Arc::new(expected)).unwrap_err();
@@ -208,17 +216,20 @@ mod tests {
         ] {
             assert!(failure.message().contains(part), "{part} not in {failure}");
         }
-        let failure = ModelFile::read(&with_head.to_bytes().unwrap(), &Arc::new(Layout::xcit(&with_head.about.sizes))).unwrap_err();
+        let failure = ModelFile::read(&with_head.to_bytes().unwrap(), &Arc::new(with_head.about.sizes.layout())).unwrap_err();
         assert!(failure.message().contains("unexpected: `head.bias` [3]"), "{failure}");
     }
 
     #[test]
     fn a_file_that_claims_the_impossible_is_refused() {
-        for change in [|a: &mut About| a.sizes.dim = usize::MAX, |a: &mut About| a.sizes.cls_depth = 1 << 40] {
+        let change = |change: fn(&mut XcitSizes)| {
             let mut model = model(None);
-            change(&mut model.about);
+            let Sizes::Xcit(sizes) = &mut model.about.sizes else { panic!("an XCiT") };
+            change(sizes);
             assert!(ModelFile::open(&model.to_bytes().unwrap()).is_err());
-        }
+        };
+        change(|sizes| sizes.dim = usize::MAX);
+        change(|sizes| sizes.cls_depth = 1 << 40);
         assert!(ModelFile::open(b"").is_err());
         let bytes = model(None).to_bytes().unwrap();
         assert!(ModelFile::open(&bytes[..bytes.len() - 1]).is_err());

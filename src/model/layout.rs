@@ -4,7 +4,6 @@ use std::collections::HashMap;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::config::Sizes;
 use crate::random::Stream;
 
 /// How a tensor starts.
@@ -83,66 +82,16 @@ impl Layout {
     }
 
     /// Adds a norm's weight and bias.
-    fn norm(&mut self, name: &str, dim: usize) {
+    pub(super) fn norm(&mut self, name: &str, dim: usize) {
         self.param(format!("{name}.weight"), &[dim], Start::Constant(1.0));
         self.param(format!("{name}.bias"), &[dim], Start::Constant(0.0));
     }
 
-    fn batch_norm(&mut self, name: &str, dim: usize) {
+    /// Adds a batch norm's weight, bias and running statistics.
+    pub(super) fn batch_norm(&mut self, name: &str, dim: usize) {
         self.norm(name, dim);
         self.buffer(format!("{name}.running_mean"), &[dim], Start::Constant(0.0));
         self.buffer(format!("{name}.running_var"), &[dim], Start::Constant(1.0));
-    }
-
-    /// Returns the tensors of an XCiT without a classifier head, in timm's order and under timm's names.
-    pub fn xcit(sizes: &Sizes) -> Self {
-        let d = sizes.dim;
-        let mut layout = Self::default();
-        layout.param("cls_token", &[1, 1, d], Start::TruncatedNormal);
-        let stem = sizes.stem();
-        for (i, pair) in stem.windows(2).enumerate() {
-            let conv = format!("patch_embed.proj.{}", 2 * i);
-            layout.param(format!("{conv}.0.weight"), &[pair[1], pair[0], 3, 3], Start::Uniform { fan_in: pair[0] * 9 });
-            layout.batch_norm(&format!("{conv}.1"), pair[1]);
-        }
-        layout.param("pos_embed.token_projection.weight", &[d, 64, 1, 1], Start::Uniform { fan_in: 64 });
-        layout.param("pos_embed.token_projection.bias", &[d], Start::Uniform { fan_in: 64 });
-        let gamma = Start::Constant(sizes.eta as f32);
-        for i in 0..sizes.depth {
-            let block = format!("blocks.{i}");
-            for name in ["gamma1", "gamma2", "gamma3"] {
-                layout.param(format!("{block}.{name}"), &[d], gamma);
-            }
-            layout.norm(&format!("{block}.norm1"), d);
-            layout.param(format!("{block}.attn.temperature"), &[sizes.heads, 1, 1], Start::Constant(1.0));
-            layout.linear(&format!("{block}.attn.qkv"), d, 3 * d);
-            layout.linear(&format!("{block}.attn.proj"), d, d);
-            layout.norm(&format!("{block}.norm3"), d);
-            for conv in ["conv1", "conv2"] {
-                layout.param(format!("{block}.local_mp.{conv}.weight"), &[d, 1, 3, 3], Start::Uniform { fan_in: 9 });
-                layout.param(format!("{block}.local_mp.{conv}.bias"), &[d], Start::Uniform { fan_in: 9 });
-                if conv == "conv1" {
-                    layout.batch_norm(&format!("{block}.local_mp.bn"), d);
-                }
-            }
-            layout.norm(&format!("{block}.norm2"), d);
-            layout.linear(&format!("{block}.mlp.fc1"), d, 4 * d);
-            layout.linear(&format!("{block}.mlp.fc2"), 4 * d, d);
-        }
-        for j in 0..sizes.cls_depth {
-            let block = format!("cls_attn_blocks.{j}");
-            layout.param(format!("{block}.gamma1"), &[d], gamma);
-            layout.param(format!("{block}.gamma2"), &[d], gamma);
-            layout.norm(&format!("{block}.norm1"), d);
-            for name in ["q", "k", "v", "proj"] {
-                layout.linear(&format!("{block}.attn.{name}"), d, d);
-            }
-            layout.norm(&format!("{block}.norm2"), d);
-            layout.linear(&format!("{block}.mlp.fc1"), d, 4 * d);
-            layout.linear(&format!("{block}.mlp.fc2"), 4 * d, d);
-        }
-        layout.norm("norm", d);
-        layout
     }
 
     /// Returns the parameters in order.
@@ -226,7 +175,7 @@ impl Weights {
 
 #[cfg(test)]
 mod tests {
-    use super::super::config::Xcit;
+    use super::super::Xcit;
     use super::*;
 
     #[test]
@@ -243,7 +192,7 @@ mod tests {
         ] {
             for (patch, expected) in [(16, p16), (8, p8)] {
                 let sizes = Xcit::named(&format!("{name}_p{patch}")).sizes().unwrap();
-                assert_eq!(Layout::xcit(&sizes).n_params(), expected, "{name}_p{patch}");
+                assert_eq!(sizes.layout().n_params(), expected, "{name}_p{patch}");
             }
         }
     }
@@ -251,7 +200,7 @@ mod tests {
     #[test]
     fn starting_values_depend_on_the_seed_and_the_name_alone() {
         let sizes = |depth| Xcit { dim: Some(16), depth: Some(depth), heads: Some(2), patch: Some(4), ..Xcit::default() }.sizes().unwrap();
-        let weights = |depth, seed| Weights::start(Arc::new(Layout::xcit(&sizes(depth))), seed);
+        let weights = |depth, seed| Weights::start(Arc::new(sizes(depth).layout()), seed);
         assert_eq!(weights(1, 3).param("norm.weight"), [1.0; 16]);
         assert_eq!(weights(1, 3).param("blocks.0.attn.qkv.weight"), weights(2, 3).param("blocks.0.attn.qkv.weight"));
         assert_ne!(weights(1, 3).params, weights(1, 4).params);

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::io;
 use crate::data::{Recipe, SplitLists};
 use crate::diagnostic::Failure;
-use crate::model::{About, Layout, ModelFile, Preprocessing, Sizes, Weights, Xcit};
+use crate::model::{About, ModelFile, Preprocessing, Sizes, Vit, Weights, Xcit};
 use crate::stage::{Device, Io};
 
 /// A network as written in a pipeline.
@@ -15,6 +15,8 @@ use crate::stage::{Device, Io};
 pub enum Backbone {
     /// `Xcit(variant: "small_12_p8")`, or free sizes: `Xcit(dim: 96, depth: 4, heads: 4, patch: 4)`.
     Xcit(Xcit),
+    /// `Vit(variant: "small_p14")`, or free sizes: `Vit(dim: 96, depth: 4, heads: 3, patch: 8)`.
+    Vit(Vit),
 }
 
 impl Default for Backbone {
@@ -29,26 +31,31 @@ pub(super) const PICTURE_MEMORY: u64 = 4 << 30;
 impl Backbone {
     /// Returns every value that cannot be used.
     pub fn check(&self) -> Vec<(&'static str, String)> {
-        let Self::Xcit(xcit) = self;
-        xcit.check()
+        match self {
+            Self::Xcit(xcit) => xcit.check(),
+            Self::Vit(vit) => vit.check(),
+        }
     }
 
     /// Returns the sizes.
     pub fn sizes(&self) -> Result<Sizes, Failure> {
-        let Self::Xcit(xcit) = self;
-        xcit.sizes().map_err(|(field, wrong)| Failure::new(format!("`backbone.{field}` {wrong}")))
+        let sizes = match self {
+            Self::Xcit(xcit) => xcit.sizes(),
+            Self::Vit(vit) => vit.sizes(),
+        };
+        sizes.map_err(|(field, wrong)| Failure::new(format!("`backbone.{field}` {wrong}")))
     }
 
     /// Returns sizes and starting weights: those of the model at port `start`, or random ones.
     pub fn start(&self, io: &Io, seed: u64) -> Result<(Sizes, Weights), Failure> {
         let sizes = self.sizes()?;
         if io.optional("start").is_none() {
-            let layout = Arc::new(Layout::xcit(&sizes));
+            let layout = Arc::new(sizes.layout());
             return Ok((sizes, Weights::start(layout, seed)));
         }
         let model = ModelFile::open(&io::bytes(io, "start")?)?;
         if model.about.sizes != sizes {
-            let message = format!("`start` is a network of {:?}, but `backbone` asks for {sizes:?}", model.about.sizes);
+            let message = format!("`start` is {}, but `backbone` asks for {sizes}", model.about.sizes);
             return Err(Failure::new(message).help("give both the same variant"));
         }
         Ok((sizes, model.weights))

@@ -69,6 +69,9 @@ crate::params! {
         pub accumulate: usize = 1,
         /// Compute the blocks' activations again in the backward pass instead of keeping them: less memory, more time, the same bits.
         pub checkpoint_blocks: bool = false,
+        /// Stochastic depth: share of images whose branches the student's last block leaves out, growing from 0 in the first. Of a vision
+        /// transformer alone: DINO trained its own with 0.1.
+        pub drop_path: f64 = 0.0,
         /// End as a failure, with a checkpoint kept, once the training has collapsed or diverges.
         pub stop_on_collapse: bool = false,
         /// Images of which the teacher's representations are kept on the way, for a `Watch`.
@@ -107,6 +110,7 @@ impl Dino {
             curve_every: self.curve_every,
             accumulate: self.accumulate,
             checkpoint_blocks: self.checkpoint_blocks,
+            drop_path: self.drop_path,
             stop_on_collapse: self.stop_on_collapse,
         }
     }
@@ -132,8 +136,8 @@ pub(super) fn patches_fit(backbone: &Backbone, recipe: &Recipe) -> Vec<Complaint
             field: "augment".to_string(),
             message: format!(
                 "must make views whose side is a multiple of the patch of {}, such as {}, got {side}",
-                sizes.patch,
-                side.next_multiple_of(sizes.patch)
+                sizes.patch(),
+                side.next_multiple_of(sizes.patch())
             ),
         })
         .collect()
@@ -159,6 +163,9 @@ impl Stage for Dino {
         complaints.extend(io::complaints("backbone", self.backbone.check()));
         complaints.extend(io::complaints("augment", self.augment.check()));
         complaints.extend(patches_fit(&self.backbone, &self.views()));
+        if self.drop_path != 0.0 && matches!(self.backbone, Backbone::Xcit(_)) {
+            complaints.push(Complaint { field: "drop_path".into(), message: "is for a `Vit`: an `Xcit` trains whole".into() });
+        }
         if self.watch_every == Some(0) {
             complaints.push(Complaint { field: "watch_every".into(), message: "must be at least 1, got 0".into() });
         }
@@ -219,7 +226,7 @@ impl Stage for Dino {
         io.monitor().note(&trained.curve.verdict.words());
         if let Some(images) = &watched {
             let per_epoch = trained.curve.steps_per_epoch;
-            io::write_bytes(io, "snapshots", &snapshots_bytes(images, &trained.snapshots, sizes.dim, per_epoch)?)?;
+            io::write_bytes(io, "snapshots", &snapshots_bytes(images, &trained.snapshots, sizes.dim(), per_epoch)?)?;
         }
         if let Some(last) = trained.curve.rows.last() {
             io.metric("loss", last.loss);

@@ -15,7 +15,7 @@ use crate::classify;
 use crate::data::{Filter, IdList, ImageTable, Normalisation, PlainViews};
 use crate::diagnostic::Failure;
 use crate::digest::Digest;
-use crate::model::{Layout, ModelFile, Weights};
+use crate::model::{ModelFile, Weights};
 use crate::params::Ref;
 use crate::stage::{Complaint, Device, Input, Io, Needs, Output, Stage};
 use crate::train::Backbone;
@@ -91,7 +91,7 @@ impl Stage for Features {
         let side = self.size.unwrap_or(how.side);
         about.sizes.grid(side, side)?;
 
-        let dim = [about.sizes.dim];
+        let dim = [about.sizes.dim()];
         let look = json!({"side": side, "filter": how.filter, "normalisation": how.normalisation});
         let mut main = Rows::find(io, &json!({"model": Digest::of(&bytes), "look": look}), &images, &dim)?;
         let wants = |floor| self.floors.contains(&floor);
@@ -113,7 +113,7 @@ impl Stage for Features {
             let views = PlainViews::new(&some, &shelf, side, how.filter, how.normalisation, PICTURE_MEMORY, io.monitor())?;
             for (rows, weights) in [(Some(&mut main), Some(weights)), (untrained.as_mut(), None)] {
                 let Some(rows) = rows.filter(|rows| !rows.missing().is_empty()) else { continue };
-                let weights = weights.unwrap_or_else(|| Weights::start(Arc::new(Layout::xcit(&about.sizes)), io.seed()));
+                let weights = weights.unwrap_or_else(|| Weights::start(Arc::new(about.sizes.layout()), io.seed()));
                 let network = Backbone::new(&about.sizes, weights);
                 rows.make(io, &count, |image| embed(&network, &views, place[&image]))?;
             }

@@ -22,4 +22,5 @@ mod report;
 mod command;
 mod step; // the closed list of them
 
+pub use kinds::MODEL;
 pub use step::Step;

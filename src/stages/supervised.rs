@@ -287,7 +287,7 @@ impl Stage for LinearProbe {
         let plain = PlainViews::new(&bench.images, &shelf, how.side, how.filter, how.normalisation, PICTURE_MEMORY, io.monitor())?;
         let encoder = train::Backbone::new(&model.about.sizes, model.weights);
         let scope = json!({"model": Digest::of(&bytes), "look": how});
-        let mut rows = Rows::find(io, &scope, &bench.images, &[model.about.sizes.dim])?;
+        let mut rows = Rows::find(io, &scope, &bench.images, &[model.about.sizes.dim()])?;
         rows.make(io, &Count::to(rows.missing().len()), |image| embed(&encoder, &plain, image))?;
         let features = rows.table(|_| {})?;
         let pieces = io.pieces(&json!({"of": made_from(io, &["images", "model"], &recipe)?}))?;

@@ -15,7 +15,7 @@ use super::optimiser::{Clip, Hyper};
 use super::supervised::Encoder;
 use crate::diagnostic::Failure;
 use crate::kernel::clock::{GROUPS, measured};
-use crate::model::{HeadSizes, Layout, Sizes, Weights, forward_flops, head_flops, training_flops};
+use crate::model::{HeadSizes, Sizes, Weights, forward_flops, head_flops, training_flops};
 use crate::random::Stream;
 
 /// A step to time.
@@ -52,7 +52,7 @@ fn noise(purpose: &str, n: usize) -> Vec<f32> {
 impl StepBench {
     /// DINO's own head.
     fn head(&self) -> HeadSizes {
-        HeadSizes { dim: self.sizes.dim, hidden: 2048, bottleneck: 256, outputs: self.outputs, layers: 3 }
+        HeadSizes { dim: self.sizes.dim(), hidden: 2048, bottleneck: 256, outputs: self.outputs, layers: 3 }
     }
 
     /// Returns the f32 operations of one step: student forward and backward on all views, teacher forward on the global ones.
@@ -82,7 +82,7 @@ impl StepBench {
     /// # Errors
     /// When the views do not divide into patches, or the loss is not finite.
     pub fn run(&self, warm_up: usize, steps: usize) -> Result<StepTimes, Failure> {
-        let weights = Weights::start(Arc::new(Layout::xcit(&self.sizes)), 0);
+        let weights = Weights::start(Arc::new(self.sizes.layout()), 0);
         let mut dino = Dino::start(&self.sizes, &self.head(), weights, 0).checkpoint_blocks(self.checkpoint_blocks);
         let part = |part: usize| {
             let batch = (part + 1) * self.batch / self.accumulate - part * self.batch / self.accumulate;
@@ -142,7 +142,7 @@ impl FeaturesBench {
     /// # Errors
     /// When the pictures do not divide into patches.
     pub fn run(&self, warm_up: usize, batches: usize) -> Result<f64, Failure> {
-        let network = Backbone::new(&self.sizes, Weights::start(Arc::new(Layout::xcit(&self.sizes)), 0));
+        let network = Backbone::new(&self.sizes, Weights::start(Arc::new(self.sizes.layout()), 0));
         let pixels = noise("pictures", self.batch * self.side * self.side * 3);
         let batch = || {
             let pictures = pixels.par_chunks_exact(self.side * self.side * 3).with_max_len(1);

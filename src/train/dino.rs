@@ -7,7 +7,8 @@ use super::optimiser::{Adam, Follower, Hyper};
 use super::representation::{effective_rank, spread};
 use crate::diagnostic::Failure;
 use crate::kernel::{add_column_sums, on_workers};
-use crate::model::{Batch, Head, HeadSizes, HeadTape, Layout, Network, Sizes, Tape, Weights};
+use crate::model::{Batch, DropPath, Head, HeadSizes, HeadTape, Layout, Network, Sizes, Tape, Weights};
+use crate::random::Stream;
 
 /// A backbone's and a head's weights.
 #[derive(Clone, Debug, PartialEq)]
@@ -75,6 +76,8 @@ pub struct Dino {
     teacher_logits: Vec<f32>,
     /// The student's representations of all global views of the last step.
     seen: Vec<f32>,
+    /// How many branches the student leaves out, and where the draws start.
+    drop_path: (f64, u64),
 }
 
 impl Dino {
@@ -110,6 +113,7 @@ impl Dino {
             student_logits: Vec::new(),
             teacher_logits: Vec::new(),
             seen: Vec::new(),
+            drop_path: (0.0, 0),
         }
     }
 
@@ -119,9 +123,25 @@ impl Dino {
         self
     }
 
+    /// Makes the student leave out branches of images at this rate (see [`DropPath`]). The draws follow from seed, step, part and view.
+    pub fn drop_path(mut self, rate: f64, seed: u64) -> Self {
+        self.drop_path = (rate, seed);
+        self
+    }
+
+    /// Draws what the student leaves out of its passes over some images: those of the global views, and those of the local ones.
+    fn draw_drop_path(&mut self, part: usize, global: usize, local: usize) {
+        let (rate, seed) = self.drop_path;
+        let stream = Stream::new(seed, "drop path").at(self.state.step).at(part as u64);
+        let depth = self.network.sizes().depth();
+        for (view, (tape, images)) in [(&mut self.global_tape, global), (&mut self.local_tape, local)].into_iter().enumerate() {
+            tape.set_drop_path((rate > 0.0).then(|| DropPath::draw(rate, depth, images, stream.clone().at(view as u64))));
+        }
+    }
+
     /// Returns in how many directions the student's representations of the last step's global views vary.
     pub fn effective_rank(&self) -> f64 {
-        effective_rank(&self.seen, self.network.sizes().dim)
+        effective_rank(&self.seen, self.network.sizes().dim())
     }
 
     /// Returns the network, which holds no weights.
@@ -146,7 +166,8 @@ impl Dino {
         let outputs = self.head.outputs();
         let (mut sums, mut logit_sums) = (LossSums::new(outputs), vec![0.0; outputs]);
         self.seen.clear();
-        for views in parts {
+        for (i, views) in parts.iter().enumerate() {
+            self.draw_drop_path(i, 2 * views.batch, views.n_local * views.batch);
             if let Err(failure) = self.part(views, whole, numbers, &mut sums, &mut logit_sums) {
                 // What went wrong leaves nothing in the next step's gradients, which else are 0 after each.
                 self.head_grads.fill(0.0);
@@ -167,7 +188,7 @@ impl Dino {
         move_centre(centre, &logit_sums, 2 * whole, numbers.centre_momentum);
         *step += 1;
         let centre_norm = centre.iter().map(|c| f64::from(*c).powi(2)).sum::<f64>().sqrt();
-        Ok(DinoStep { loss: sums.report(), centre_norm, feature_std: spread(&self.seen, self.network.sizes().dim) })
+        Ok(DinoStep { loss: sums.report(), centre_norm, feature_std: spread(&self.seen, self.network.sizes().dim()) })
     }
 
     /// Passes one part of a step through both networks and back, adding to the gradients and sums.

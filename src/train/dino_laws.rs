@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::dino::{Dino, StepNumbers, Views};
 use super::optimiser::{Clip, Hyper};
-use crate::model::{HeadSizes, Layout, Sizes, Weights, Xcit};
+use crate::model::{HeadSizes, Sizes, Vit, Weights, Xcit};
 use crate::random::Stream;
 
 const N_LOCAL: usize = 3;
@@ -13,9 +13,14 @@ fn sizes() -> Sizes {
     Xcit { dim: Some(16), depth: Some(3), heads: Some(2), patch: Some(4), ..Xcit::default() }.sizes().unwrap()
 }
 
+const HEAD: HeadSizes = HeadSizes { dim: 16, hidden: 24, bottleneck: 8, outputs: 40, layers: 3 };
+
+fn dino_on(sizes: &Sizes) -> Dino {
+    Dino::start(sizes, &HEAD, Weights::start(Arc::new(sizes.layout()), 3), 3)
+}
+
 fn dino() -> Dino {
-    let head = HeadSizes { dim: 16, hidden: 24, bottleneck: 8, outputs: 40, layers: 3 };
-    Dino::start(&sizes(), &head, Weights::start(Arc::new(Layout::xcit(&sizes())), 3), 3)
+    dino_on(&sizes())
 }
 
 fn numbers() -> StepNumbers {
@@ -90,6 +95,34 @@ fn blocks_computed_again_change_no_bit() {
         assert_eq!(kept.step(&parts, &numbers()).unwrap(), again.step(&parts, &numbers()).unwrap());
     }
     assert!(kept.state == again.state);
+}
+
+#[test]
+fn a_vision_transformer_leaves_out_branches_by_seed_and_step_alone() {
+    let free = Vit { dim: Some(16), depth: Some(3), heads: Some(2), patch: Some(4), side: Some(16), ..Vit::default() };
+    let sizes = Vit { registers: Some(4), layer_scale: Some(0.1), ..free }.sizes().unwrap();
+    let take = |dino: &mut Dino, steps: std::ops::Range<u64>| {
+        steps.for_each(|step| {
+            dino.step(&[views(&[step, step + 1]), views(&[7, 8])], &numbers()).unwrap();
+        });
+    };
+    let all = |rate: f64, seed: u64, again: bool| {
+        let mut dino = dino_on(&sizes).drop_path(rate, seed).checkpoint_blocks(again);
+        take(&mut dino, 0..3);
+        dino.state
+    };
+    let whole = all(0.3, 5, false);
+    assert!(whole == all(0.3, 5, true), "blocks computed again leave out the same");
+    assert!(whole != all(0.3, 6, false) && whole != all(0.0, 5, false));
+    let mut first = dino_on(&sizes).drop_path(0.3, 5);
+    take(&mut first, 0..1);
+    let mut resumed = Dino::resume(&sizes, &HEAD, first.state).drop_path(0.3, 5);
+    take(&mut resumed, 1..3);
+    assert!(resumed.state == whole);
+    let start = dino_on(&sizes).state.student.backbone;
+    for entry in start.layout.params() {
+        assert_ne!(start.params[entry.range()], whole.student.backbone.params[entry.range()], "`{}` learns nothing", entry.name);
+    }
 }
 
 #[test]

@@ -80,7 +80,7 @@ pub fn train_dino(
     }
     let numbers = recipe.numbers();
     let head = HeadSizes {
-        dim: sizes.dim,
+        dim: sizes.dim(),
         hidden: numbers.hidden,
         bottleneck: numbers.bottleneck,
         outputs: numbers.outputs,
@@ -90,6 +90,7 @@ pub fn train_dino(
     let plan = Plan::new(numbers, mix.per_epoch());
     look_at_memory(sizes, &head, &plan, source, n_views, monitor)?;
     let mut dino = Dino::start(sizes, &head, start, seed).checkpoint_blocks(plan.numbers.checkpoint_blocks);
+    dino = dino.drop_path(plan.numbers.drop_path, seed);
     let (mut rows, mut snapshots) = checkpoint::load(folder, &mut dino.state).unwrap_or_default();
     let first = dino.state.step;
     if first > 0 {
@@ -196,7 +197,7 @@ fn name_checkpoint(failure: Failure, folder: &Path) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Layout, Xcit};
+    use crate::model::Xcit;
     use crate::random::Stream;
     use std::sync::Arc;
     use std::sync::atomic::{AtomicU64, Ordering};
@@ -245,7 +246,7 @@ mod tests {
 
     fn train_by(recipe: &DinoRecipe, folder: &Path, threads: usize, monitor: &dyn Monitor) -> Result<TrainedDino, Failure> {
         let sizes = Xcit { dim: Some(16), depth: Some(1), heads: Some(2), patch: Some(4), ..Xcit::default() }.sizes().unwrap();
-        let start = Weights::start(Arc::new(Layout::xcit(&sizes)), 1);
+        let start = Weights::start(Arc::new(sizes.layout()), 1);
         let watch = Some(Watch { pictures: &Stripes, every: Some(4) });
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| train_dino(&sizes, recipe, start, &Stripes, 4, watch, 1, folder, monitor))

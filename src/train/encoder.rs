@@ -33,7 +33,7 @@ impl Backbone {
 
 impl Encoder for Backbone {
     fn dim(&self) -> usize {
-        self.network.sizes().dim
+        self.network.sizes().dim()
     }
 
     fn tensors(&self) -> Vec<Tensor> {

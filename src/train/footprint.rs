@@ -1,7 +1,7 @@
 //! How much memory a DINO training takes, counted from its shapes before it starts, and which setting takes less.
 
 use crate::diagnostic::Failure;
-use crate::model::{HeadSizes, Keeps, Layout, Sizes, head_numbers, pass_numbers};
+use crate::model::{HeadSizes, Keeps, Sizes, head_numbers, pass_numbers};
 
 /// What decides how much memory a step takes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ impl Footprint {
     /// Counts a training.
     pub fn of(sizes: &Sizes, head: &HeadSizes, setting: &Setting) -> Self {
         let part = setting.batch.div_ceil(setting.accumulate.max(1));
-        let backbone = Layout::xcit(sizes);
+        let backbone = sizes.layout();
         let weights = 5 * (backbone.n_params() + head.layout().n_params()) + 2 * backbone.n_buffers();
         let student = if setting.checkpoint_blocks { Keeps::Inputs } else { Keeps::All };
         let pass = |views: usize, side: usize, keeps| if views == 0 { 0 } else { pass_numbers(sizes, views * part, side, keeps) };
@@ -114,7 +114,7 @@ mod tests {
 
     fn paper(batch: usize) -> (Sizes, HeadSizes, Setting) {
         let sizes = Xcit::named("small_12_p8").sizes().unwrap();
-        let head = HeadSizes { dim: sizes.dim, hidden: 2048, bottleneck: 256, outputs: 65_536, layers: 3 };
+        let head = HeadSizes { dim: sizes.dim(), hidden: 2048, bottleneck: 256, outputs: 65_536, layers: 3 };
         let views =
             Setting { batch, accumulate: 1, checkpoint_blocks: false, global_side: 256, local_side: 96, n_local: 5, steps_of_views: 3 };
         (sizes, head, views)

@@ -51,6 +51,8 @@ crate::params! {
         pub accumulate: usize = 1,
         /// Whether backward passes compute the blocks' activations again: less memory, a quarter more time, the same bits.
         pub checkpoint_blocks: bool = false,
+        /// Share of images whose branches the student's last block leaves out; grows from 0 in the first (DINO: 0.1; method note D36).
+        pub drop_path: f64 = 0.0,
         /// Whether a training that collapsed or diverges ends at once, as a failure.
         pub stop_on_collapse: bool = false,
     }
@@ -79,6 +81,7 @@ pub struct Numbers {
     pub curve_every: Option<usize>,
     pub accumulate: usize,
     pub checkpoint_blocks: bool,
+    pub drop_path: f64,
     pub stop_on_collapse: bool,
 }
 
@@ -105,6 +108,7 @@ impl Preset {
             curve_every: None,
             accumulate: 1,
             checkpoint_blocks: false,
+            drop_path: 0.0,
             stop_on_collapse: false,
         };
         match self {
@@ -163,6 +167,7 @@ impl DinoRecipe {
             curve_every: self.curve_every,
             accumulate: self.accumulate,
             checkpoint_blocks: self.checkpoint_blocks,
+            drop_path: self.drop_path,
             stop_on_collapse: self.stop_on_collapse,
         }
     }
@@ -199,6 +204,7 @@ impl DinoRecipe {
         let parts = 1..=(n.batch / 2).max(1);
         let room = format!("must leave at least 2 images in each part of a batch of {}, got {}", n.batch, n.accumulate);
         must(parts.contains(&n.accumulate), "accumulate", room);
+        must((0.0..1.0).contains(&n.drop_path), "drop_path", format!("must be 0 or more and below 1, got {}", n.drop_path));
         must(n.curve_every != Some(0), "curve_every", "must be at least 1, got 0".into());
         wrong
     }

@@ -25,7 +25,7 @@ pub fn trajectory(golden: &Golden, log: &Value, sizes: &Sizes, head: &HeadSizes)
     let float = |key: &str| config[key].as_f64().unwrap();
     let pair = |key: &str| (config[key][0].as_f64().unwrap(), config[key][1].as_f64().unwrap());
     let start =
-        Pair { backbone: golden.weights(Layout::xcit(sizes), "student0.backbone."), head: golden.weights(head.layout(), "student0.head.") };
+        Pair { backbone: golden.weights(sizes.layout(), "student0.backbone."), head: golden.weights(head.layout(), "student0.head.") };
     let adam = |layout: &Arc<Layout>| Adam::new(layout.clone());
     let state = State {
         step: 0,

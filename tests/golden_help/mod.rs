@@ -1,13 +1,15 @@
 //! Reading golden files, and holding what an execution gives against them.
 
+#![allow(dead_code, reason = "each test file uses its part")]
+
 pub mod kernels; // the step of a `Dino` node
 pub mod optimiser;
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use flow::model::{Entry, Layout, Sizes, Weights};
+use flow::model::{Entry, Layout, Weights, XcitSizes};
 use safetensors::{Dtype, SafeTensors};
 
 /// Tensors by name, their shapes beside their values.
@@ -26,10 +28,13 @@ pub struct Golden {
 }
 
 impl Golden {
-    /// Reads a file of the golden folder.
+    /// Reads a file of XCiT's golden folder.
     pub fn read(name: &str) -> Self {
-        let path = folder().join(name);
-        let bytes = std::fs::read(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Self::open(&folder().join(name))
+    }
+
+    pub fn open(path: &Path) -> Self {
+        let bytes = std::fs::read(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let (_, header) = SafeTensors::read_metadata(&bytes).unwrap();
         let metadata = header.metadata().clone().unwrap_or_default().into_iter().collect();
         let file = SafeTensors::deserialize(&bytes).unwrap();
@@ -41,16 +46,25 @@ impl Golden {
         Self { tensors: file.iter().map(tensor).collect(), metadata }
     }
 
-    /// Returns the sizes written in a backbone file's metadata.
-    pub fn sizes(&self) -> Sizes {
-        let number = |key: &str| self.metadata[key].parse().unwrap();
-        Sizes {
+    /// Returns what the file says under this key.
+    pub fn said(&self, key: &str) -> &str {
+        &self.metadata[key]
+    }
+
+    pub fn number(&self, key: &str) -> usize {
+        self.said(key).parse().unwrap()
+    }
+
+    /// Returns the sizes written in an XCiT file's metadata.
+    pub fn sizes(&self) -> XcitSizes {
+        let number = |key: &str| self.number(key);
+        XcitSizes {
             dim: number("dim"),
             depth: number("depth"),
             heads: number("heads"),
             patch: number("patch"),
             eta: 1.0,
-            tokens_norm: self.metadata["tokens_norm"] == "true",
+            tokens_norm: self.said("tokens_norm") == "true",
             cls_depth: number("cls_attn_layers"),
         }
     }

@@ -7,7 +7,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use flow::data::ImageTable;
-use flow::model::{Layout, Weights, Xcit};
+use flow::model::{Weights, Xcit};
 use flow::random::Stream;
 use image::{Rgb, RgbImage};
 use safetensors::Dtype;
@@ -209,7 +209,7 @@ pub fn list(path: &Path, images: &[(String, String)]) {
 
 /// Writes random weights as timm would: its names, the step counters of its batch norms, and a head for three classes.
 pub fn timm_checkpoint(path: &Path, backbone: &Xcit) {
-    let weights = Weights::start(Arc::new(Layout::xcit(&backbone.sizes().unwrap())), 7);
+    let weights = Weights::start(Arc::new(backbone.sizes().unwrap().layout()), 7);
     let bytes = |values: &[f32]| -> Vec<u8> { values.iter().flat_map(|v| v.to_le_bytes()).collect() };
     let mut tensors = Vec::new();
     for (entries, values) in [(weights.layout.params(), &weights.params), (weights.layout.buffers(), &weights.buffers)] {
@@ -220,7 +220,7 @@ pub fn timm_checkpoint(path: &Path, backbone: &Xcit) {
             }
         }
     }
-    let dim = backbone.sizes().unwrap().dim;
+    let dim = backbone.sizes().unwrap().dim();
     tensors.push(("head.weight".to_string(), Dtype::F32, vec![3, dim], bytes(&vec![0.0; 3 * dim])));
     tensors.push(("head.bias".to_string(), Dtype::F32, vec![3], bytes(&[0.0; 3])));
     let views = tensors.iter().map(|(name, dtype, shape, data)| (name, TensorView::new(*dtype, shape.clone(), data).unwrap()));

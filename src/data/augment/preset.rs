@@ -88,6 +88,7 @@ impl Augment {
                 wrong.push((field, format!("must hold 0 < least <= greatest <= 1, got ({low}, {high})")));
             }
         }
+        wrong.extend(self.normalise.and_then(Normalisation::check).map(|what| ("normalise", what)));
         for (field, steps) in [("first", &self.first), ("second", &self.second), ("locals", &self.locals)] {
             let steps = steps.iter().flat_map(Steps::check);
             wrong.extend(steps.map(|(step, what)| (field, format!("`{step}` {what}"))));

@@ -4,10 +4,10 @@ use std::ops::Range;
 
 use super::linear::{Linear, Norm, Scaled};
 use crate::kernel::{
-    BatchNorm, LayerNorm, Maps, XcaSaved, XcaShape, affine, batch_norm_eval, batch_norm_train, depthwise, depthwise_weights, gelu,
+    BatchNorm, LayerNorm, Maps, QkvShape, XcaSaved, affine, batch_norm_eval, batch_norm_train, depthwise, depthwise_weights, gelu,
     gelu_backward, layer_norm, layer_norm_backward, multiply, xca_backward, xca_forward,
 };
-use crate::model::{Layout, Sizes};
+use crate::model::{Layout, XcitSizes};
 
 /// Where a block's parameters and statistics lie.
 pub struct Block {
@@ -62,7 +62,7 @@ fn taps(weight: &[f32], scale: Option<&[f32]>) -> Vec<f32> {
 
 impl Block {
     /// Finds the parameters of block `i`.
-    pub fn find(layout: &Layout, sizes: &Sizes, i: usize) -> Self {
+    pub fn find(layout: &Layout, sizes: &XcitSizes, i: usize) -> Self {
         let name = |part: &str| format!("blocks.{i}.{part}");
         let d = sizes.dim;
         let linear = |part: &str, inputs, outputs| Linear::find(layout, &name(part), inputs, outputs);
@@ -72,7 +72,7 @@ impl Block {
             norm3: Norm::find(layout, &name("norm3")),
             temperature: layout.at(&name("attn.temperature")),
             qkv: linear("attn.qkv", d, 3 * d),
-            proj: Scaled { linear: linear("attn.proj", d, d), gamma: layout.at(&name("gamma1")) },
+            proj: Scaled { linear: linear("attn.proj", d, d), gamma: Some(layout.at(&name("gamma1"))) },
             conv1: layout.at(&name("local_mp.conv1.weight")),
             conv1_bias: layout.at(&name("local_mp.conv1.bias")),
             bn: Norm::find(layout, &name("local_mp.bn")),
@@ -82,14 +82,14 @@ impl Block {
             conv2_bias: layout.at(&name("local_mp.conv2.bias")),
             gamma3: layout.at(&name("gamma3")),
             fc1: linear("mlp.fc1", d, 4 * d),
-            fc2: Scaled { linear: linear("mlp.fc2", 4 * d, d), gamma: layout.at(&name("gamma2")) },
+            fc2: Scaled { linear: linear("mlp.fc2", 4 * d, d), gamma: Some(layout.at(&name("gamma2"))) },
             dim: d,
             heads: sizes.heads,
         }
     }
 
-    fn xca_shape(&self, maps: Maps) -> XcaShape {
-        XcaShape { batch: maps.batch, tokens: maps.height * maps.width, dim: self.dim, heads: self.heads }
+    fn xca_shape(&self, maps: Maps) -> QkvShape {
+        QkvShape { batch: maps.batch, tokens: maps.height * maps.width, dim: self.dim, heads: self.heads }
     }
 
     /// Changes the stream x (B·N × D) in place. With `train`, batch statistics are used and the running ones moved.

@@ -9,7 +9,7 @@ use rayon::prelude::*;
 
 use super::linear::{Linear, Norm};
 use crate::kernel::{LayerNorm, affine, exp, gelu, gelu_backward, layer_norm, layer_norm_backward};
-use crate::model::{Layout, Sizes};
+use crate::model::{Layout, XcitSizes};
 
 /// Where a class-attention block's parameters lie.
 pub struct ClassBlock {
@@ -58,7 +58,7 @@ fn set_class_rows(x: &mut [f32], tokens: usize, dim: usize, rows: &[f32]) {
 
 impl ClassBlock {
     /// Finds the parameters of class-attention block `i`.
-    pub fn find(layout: &Layout, sizes: &Sizes, i: usize) -> Self {
+    pub fn find(layout: &Layout, sizes: &XcitSizes, i: usize) -> Self {
         let name = |part: &str| format!("cls_attn_blocks.{i}.{part}");
         let d = sizes.dim;
         let linear = |part: &str, inputs, outputs| Linear::find(layout, &name(part), inputs, outputs);

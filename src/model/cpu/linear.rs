@@ -1,4 +1,4 @@
-//! Projections y = x·Wᵀ + b, and those that end a residual branch: x += γ·(z·Wᵀ + b).
+//! Projections y = x·Wᵀ + b, and those that end a residual branch: x += z·Wᵀ + b, or x += γ·(z·Wᵀ + b).
 //!
 //! γ (LayerScale) is folded into W and b, so that the branch's output is never stored: with W' = γ·W the product is added straight onto
 //! the stream, and dγ_r = <W_r, dW'_r> + b_r·db'_r.
@@ -42,6 +42,15 @@ impl Linear {
         matmul(Matrix::new(x, rows, self.inputs), self.weight(params).t(), out, self.outputs, Start::Nothing);
     }
 
+    /// As [`forward`](Self::forward) for some of the outputs and evenly spaced rows of x, written where the whole would lie.
+    pub fn forward_part(&self, params: &[f32], x: &[f32], every: usize, outputs: Range<usize>, out: &mut [f32]) {
+        let rows = x.len() / self.inputs / every;
+        let weight = self.weight(params).rows(outputs.clone()).t();
+        let start = Start::Row(&params[self.bias.clone()][outputs.clone()]);
+        let x = Matrix::strided(x, rows, self.inputs, every * self.inputs, 1);
+        matmul(x, weight, &mut out[outputs.start..], every * self.outputs, start);
+    }
+
     /// Adds dᵀ·x to the weight's gradient, and Σ d to the bias's if `bias`.
     pub fn backward_params(&self, x: &[f32], d: &[f32], bias: bool, grads: &mut [f32]) {
         let rows = x.len() / self.inputs;
@@ -60,38 +69,47 @@ impl Linear {
     }
 }
 
-/// A projection that ends a residual branch with a LayerScale.
+/// A projection that ends a residual branch, with a LayerScale or without.
 #[derive(Clone, Debug)]
 pub struct Scaled {
     pub linear: Linear,
-    pub gamma: Range<usize>,
+    pub gamma: Option<Range<usize>>,
 }
 
 impl Scaled {
     /// W' = γ·W.
-    fn folded(&self, params: &[f32]) -> Vec<f32> {
-        let (weight, gamma) = (&params[self.linear.weight.clone()], &params[self.gamma.clone()]);
-        let mut folded = weight.to_vec();
+    fn folded(&self, params: &[f32], gamma: &[f32]) -> Vec<f32> {
+        let mut folded = params[self.linear.weight.clone()].to_vec();
         scale_rows(&mut folded, gamma);
         folded
     }
 
     /// x += γ·(z·Wᵀ + b).
     pub fn forward(&self, params: &[f32], z: &[f32], x: &mut [f32]) {
-        let (bias, gamma) = (&params[self.linear.bias.clone()], &params[self.gamma.clone()]);
-        let bias: Vec<f32> = bias.iter().zip(gamma).map(|(b, g)| b * g).collect();
         let rows = z.len() / self.linear.inputs;
-        let weight = self.folded(params);
+        let bias = &params[self.linear.bias.clone()];
+        let Some(gamma) = &self.gamma else {
+            let weight = self.linear.weight(params).t();
+            return matmul(Matrix::new(z, rows, self.linear.inputs), weight, x, self.linear.outputs, Start::TargetAndRow(bias));
+        };
+        let gamma = &params[gamma.clone()];
+        let bias: Vec<f32> = bias.iter().zip(gamma).map(|(b, g)| b * g).collect();
+        let weight = self.folded(params, gamma);
         let weight = Matrix::new(&weight, self.linear.outputs, self.linear.inputs);
         matmul(Matrix::new(z, rows, self.linear.inputs), weight.t(), x, self.linear.outputs, Start::TargetAndRow(&bias));
     }
 
     /// dz = γ·d·W; adds the gradients of W, b and γ.
     pub fn backward(&self, params: &[f32], z: &[f32], d: &[f32], dz: &mut Vec<f32>, grads: &mut [f32]) {
+        let Some(range) = &self.gamma else {
+            self.linear.backward_params(z, d, true, grads);
+            return self.linear.backward_input(params, d, false, dz);
+        };
+        let gamma = &params[range.clone()];
         let (inputs, outputs) = (self.linear.inputs, self.linear.outputs);
         let rows = z.len() / inputs;
         let d_matrix = Matrix::new(d, rows, outputs);
-        let weight = self.folded(params);
+        let weight = self.folded(params, gamma);
         dz.resize(rows * inputs, 0.0);
         matmul(d_matrix, Matrix::new(&weight, outputs, inputs), dz, inputs, Start::Nothing);
 
@@ -99,10 +117,10 @@ impl Scaled {
         matmul(d_matrix.t(), Matrix::new(z, rows, inputs), &mut d_weight, inputs, Start::Nothing);
         let mut d_bias = vec![0.0; outputs];
         add_column_sums(d, &mut d_bias);
-        let (gamma, bias) = (&params[self.gamma.clone()], &params[self.linear.bias.clone()]);
+        let bias = &params[self.linear.bias.clone()];
         let dots = row_dots(&d_weight, &params[self.linear.weight.clone()], outputs);
         for r in 0..outputs {
-            grads[self.gamma.start + r] += dots[r] + bias[r] * d_bias[r];
+            grads[range.start + r] += dots[r] + bias[r] * d_bias[r];
             grads[self.linear.bias.start + r] += gamma[r] * d_bias[r];
         }
         add_scaled_rows(&mut grads[self.linear.weight.clone()], &d_weight, gamma);

@@ -1,14 +1,20 @@
-//! XCiT on the CPU kernels: forward and backward written by hand, no tape but the buffers that each part keeps.
+//! The networks on the CPU kernels: forward and backward written by hand, no tape but the buffers that each part keeps.
 
-mod block; // cross-covariance attention, local patch interaction, MLP
-mod class_attention; // the two blocks that gather the class token
+mod block; // XCiT: cross-covariance attention, local patch interaction, MLP
+mod class_attention; // XCiT: the two blocks that gather the class token
 mod head; // DINO's projection head
 mod linear; // projections and their gradients
-mod network; // the whole
-mod stem; // patches, positions
+mod network; // either family, as others meet it
+mod stem; // XCiT: patches, positions
+mod vit; // the whole vision transformer
+mod vit_block; // attention between tokens, MLP
+mod vit_embed; // patches, positions, class token, registers
+mod xcit; // the whole XCiT
 
 pub use head::{Head, HeadTape};
 pub use network::{Batch, Network, Tape};
 
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod vit_tests;

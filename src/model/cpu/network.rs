@@ -1,74 +1,79 @@
-//! The whole XCiT on the CPU kernels: tokens, blocks, class attention, final norm. The representation is the class token.
+//! A network of either family on the CPU kernels, as training and feature extraction meet it.
 
-use std::ops::Range;
 use std::sync::Arc;
 
-use super::block::{Block, BlockTape, Scratch};
-use super::class_attention::{ClassBlock, ClassTape};
-use super::linear::Norm;
-use super::stem::{Stem, StemTape};
+use super::vit::{VitNetwork, VitTape};
+use super::xcit::{XcitNetwork, XcitTape};
 use crate::diagnostic::Failure;
-use crate::kernel::{LayerNorm, Maps, affine, layer_norm, layer_norm_backward};
-use crate::model::{Layout, Sizes, Weights};
+use crate::model::{DropPath, Layout, Sizes, Weights};
 
-pub use super::stem::Batch;
+/// Images of one size, pixel-major: B × height × width × 3.
+#[derive(Clone, Copy)]
+pub struct Batch<'a> {
+    pub pixels: &'a [f32],
+    pub n: usize,
+    pub height: usize,
+    pub width: usize,
+}
 
-/// An XCiT that runs on the CPU kernels. Holds no weights: they are given to each pass.
+impl Batch<'_> {
+    /// Returns the number of patches in each direction.
+    ///
+    /// # Errors
+    /// When the sides do not divide into patches, or the pixels are not those of so many images.
+    pub fn grid(&self, patch: usize) -> Result<(usize, usize), Failure> {
+        let grid = crate::model::grid(patch, self.height, self.width)?;
+        if self.n == 0 || self.pixels.len() != self.n * self.height * self.width * 3 {
+            let Self { pixels, n, height, width } = self;
+            return Err(Failure::new(format!("{} values given for {n} images of {width}x{height}x3", pixels.len())));
+        }
+        Ok(grid)
+    }
+}
+
+/// A network that runs on the CPU kernels. Holds no weights: they are given to each pass.
 pub struct Network {
     sizes: Sizes,
     layout: Arc<Layout>,
-    cls_token: Range<usize>,
-    stem: Stem,
-    blocks: Vec<Block>,
-    class_blocks: Vec<ClassBlock>,
-    norm: Norm,
-    /// Whether backward passes compute the blocks' activations again instead of keeping them.
-    again: bool,
+    family: Family,
+}
+
+enum Family {
+    Xcit(XcitNetwork),
+    Vit(VitNetwork),
 }
 
 /// The buffers of one pass, kept from one call to the next. One for each crop size, so that nothing is allocated in a step.
 #[derive(Default)]
 pub struct Tape {
-    stem: StemTape,
-    blocks: Vec<BlockTape>,
-    /// What entered each block, where activations are computed again.
-    inputs: Vec<Vec<f32>>,
-    class_blocks: Vec<ClassTape>,
-    norm: LayerNorm,
-    scratch: Scratch,
-    tokens: Vec<f32>,
-    with_class: Vec<f32>,
-    d: Vec<f32>,
-    shape: Option<(usize, usize, usize)>,
+    xcit: XcitTape,
+    vit: VitTape,
 }
 
-/// Whose statistics batch norms use, and whether a backward pass will follow.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Mode {
-    Train,
-    TrainOnly,
-    Eval,
+impl Tape {
+    /// Says which branches the passes in training mode leave out, from now on. Vision transformers alone look at it.
+    pub fn set_drop_path(&mut self, drop: Option<DropPath>) {
+        self.vit.drop = drop;
+    }
 }
 
 impl Network {
     /// Lays out a network of these sizes; `layout` may hold more (a head), its parameters after the network's own.
     pub fn new(sizes: &Sizes, layout: Arc<Layout>) -> Self {
-        Self {
-            cls_token: layout.at("cls_token"),
-            stem: Stem::find(&layout, sizes),
-            blocks: (0..sizes.depth).map(|i| Block::find(&layout, sizes, i)).collect(),
-            class_blocks: (0..sizes.cls_depth).map(|i| ClassBlock::find(&layout, sizes, i)).collect(),
-            norm: Norm::find(&layout, "norm"),
-            sizes: sizes.clone(),
-            layout,
-            again: false,
-        }
+        let family = match sizes {
+            Sizes::Xcit(own) => Family::Xcit(XcitNetwork::new(own, layout.clone())),
+            Sizes::Vit(own) => Family::Vit(VitNetwork::new(own, &layout)),
+        };
+        Self { sizes: sizes.clone(), layout, family }
     }
 
     /// Makes backward passes compute the activations inside the blocks again from what entered each (Chen et al. 2016,
-    /// arXiv:1604.06174): instead of 17 numbers per token, channel and block one is kept, for one more forward pass. No bit changes.
+    /// arXiv:1604.06174): instead of 17 numbers (ViT: 14) per token, channel and block one is kept, for one more forward pass. No bit changes.
     pub fn checkpoint_blocks(mut self, yes: bool) -> Self {
-        self.again = yes;
+        match &mut self.family {
+            Family::Xcit(own) => own.checkpoint_blocks(yes),
+            Family::Vit(own) => own.checkpoint_blocks(yes),
+        }
         self
     }
 
@@ -84,20 +89,18 @@ impl Network {
 
     /// Returns the class tokens (n × D) in training mode; batch statistics are used and the running ones in `buffers` moved.
     pub fn forward(&self, params: &[f32], buffers: &mut [f32], batch: &Batch<'_>, tape: &mut Tape) -> Result<Vec<f32>, Failure> {
-        self.body(params, buffers, Mode::Train, batch, tape)?;
-        Ok(self.class_tokens(params, batch, tape))
+        match &self.family {
+            Family::Xcit(own) => own.forward(params, buffers, batch, &mut tape.xcit),
+            Family::Vit(own) => own.forward(params, batch, &mut tape.vit),
+        }
     }
 
     /// As [`forward`](Self::forward), but keeps nothing for a backward pass: for a teacher.
     pub fn forward_only(&self, params: &[f32], buffers: &mut [f32], batch: &Batch<'_>, tape: &mut Tape) -> Result<Vec<f32>, Failure> {
-        self.body(params, buffers, Mode::TrainOnly, batch, tape)?;
-        Ok(self.class_tokens(params, batch, tape))
-    }
-
-    fn class_tokens(&self, params: &[f32], batch: &Batch<'_>, tape: &mut Tape) -> Vec<f32> {
-        let image = tape.with_class.len() / batch.n;
-        let class: Vec<f32> = tape.with_class.chunks_exact(image).flat_map(|x| x[..self.sizes.dim].iter().copied()).collect();
-        self.final_norm(params, &class, tape)
+        match &self.family {
+            Family::Xcit(own) => own.forward_only(params, buffers, batch, &mut tape.xcit),
+            Family::Vit(own) => own.features(params, batch, &mut tape.vit),
+        }
     }
 
     /// Adds the gradients of all parameters to `grads`, from that of the class tokens of the last [`forward`](Self::forward).
@@ -110,107 +113,26 @@ impl Network {
         grads: &mut [f32],
         d_pixels: Option<&mut Vec<f32>>,
     ) -> Result<(), Failure> {
-        let maps = self.maps(batch)?;
-        if tape.shape != Some((batch.n, batch.height, batch.width)) {
-            return Err(Failure::new("a backward pass needs the forward pass of the same images before it"));
+        match &self.family {
+            Family::Xcit(own) => own.backward(params, batch, &mut tape.xcit, d_class, grads, d_pixels),
+            Family::Vit(own) => own.backward(params, batch, &mut tape.vit, d_class, grads, d_pixels),
         }
-        let (dim, tokens) = (self.sizes.dim, maps.height * maps.width + 1);
-        let mut d_rows = vec![0.0; d_class.len()];
-        self.norm.add(layer_norm_backward(d_class, &tape.norm, self.norm.values(params).0, &mut d_rows), grads);
-        let mut d = std::mem::take(&mut tape.d);
-        d.clear();
-        d.resize(batch.n * tokens * dim, 0.0);
-        d.chunks_exact_mut(tokens * dim).zip(d_rows.chunks_exact(dim)).for_each(|(image, row)| image[..dim].copy_from_slice(row));
-        for (block, kept) in self.class_blocks.iter().zip(&tape.class_blocks).rev() {
-            block.backward(params, tokens, kept, &mut d, grads, &mut tape.scratch.a);
-        }
-        let mut d_tokens = Vec::with_capacity(batch.n * (tokens - 1) * dim);
-        for image in d.chunks_exact(tokens * dim) {
-            grads[self.cls_token.clone()].iter_mut().zip(image).for_each(|(g, d)| *g += d);
-            d_tokens.extend_from_slice(&image[dim..]);
-        }
-        tape.d = d;
-        // Running statistics have moved already: those of the second pass go nowhere.
-        let mut unused = if self.again { vec![0.0; self.layout.n_buffers()] } else { Vec::new() };
-        for (i, block) in self.blocks.iter().enumerate().rev() {
-            let kept = &mut tape.blocks[if self.again { 0 } else { i }];
-            // The activations of the last block are still there.
-            if self.again && i + 1 < self.blocks.len() {
-                tape.tokens.clear();
-                tape.tokens.extend_from_slice(&tape.inputs[i]);
-                block.forward(params, &mut unused, true, maps, &mut tape.tokens, kept, &mut tape.scratch);
-            }
-            block.backward(params, maps, kept, &mut d_tokens, grads, &mut tape.scratch);
-        }
-        self.stem.backward(params, batch, &mut tape.stem, &d_tokens, grads, d_pixels);
-        Ok(())
     }
 
     /// Returns the class tokens (n × D) in evaluation mode: the representation.
     pub fn features(&self, weights: &Weights, batch: &Batch<'_>, tape: &mut Tape) -> Result<Vec<f32>, Failure> {
-        let mut buffers = weights.buffers.clone();
-        self.body(&weights.params, &mut buffers, Mode::Eval, batch, tape)?;
-        Ok(self.class_tokens(&weights.params, batch, tape))
+        match &self.family {
+            Family::Xcit(own) => own.features(weights, batch, &mut tape.xcit),
+            Family::Vit(own) => own.features(&weights.params, batch, &mut tape.vit),
+        }
     }
 
-    /// Returns all tokens after the final norm (n × (1 + N) × D) in evaluation mode, and the last class-attention rows (n × heads × (1 + N)).
+    /// Returns all tokens after the final norm (n × T × D; the class token, a ViT's registers, the patches) in evaluation mode, and how the
+    /// class token attends to them in the last (class-attention) block (n × heads × T).
     pub fn tokens(&self, weights: &Weights, batch: &Batch<'_>, tape: &mut Tape) -> Result<(Vec<f32>, Vec<f32>), Failure> {
-        let mut buffers = weights.buffers.clone();
-        self.body(&weights.params, &mut buffers, Mode::Eval, batch, tape)?;
-        let all = tape.with_class.clone();
-        let tokens = self.final_norm(&weights.params, &all, tape);
-        Ok((tokens, tape.class_blocks[self.class_blocks.len() - 1].attention.clone()))
-    }
-
-    fn maps(&self, batch: &Batch<'_>) -> Result<Maps, Failure> {
-        let (height, width) = self.sizes.grid(batch.height, batch.width)?;
-        if batch.n == 0 || batch.pixels.len() != batch.n * batch.height * batch.width * 3 {
-            return Err(Failure::new(format!(
-                "{} values given for {} images of {}x{}x3",
-                batch.pixels.len(),
-                batch.n,
-                batch.width,
-                batch.height
-            )));
+        match &self.family {
+            Family::Xcit(own) => own.tokens(weights, batch, &mut tape.xcit),
+            Family::Vit(own) => own.tokens(&weights.params, batch, &mut tape.vit),
         }
-        Ok(Maps { batch: batch.n, height, width, channels: self.sizes.dim })
-    }
-
-    /// Everything up to the final norm. Where no backward pass follows, all blocks share one set of buffers.
-    fn body(&self, params: &[f32], buffers: &mut [f32], mode: Mode, batch: &Batch<'_>, tape: &mut Tape) -> Result<(), Failure> {
-        let maps = self.maps(batch)?;
-        let (train, keep) = (mode != Mode::Eval, mode == Mode::Train);
-        tape.shape = keep.then_some((batch.n, batch.height, batch.width));
-        let keep_blocks = keep && !self.again;
-        tape.blocks.resize_with(if keep_blocks { self.blocks.len() } else { 1 }, BlockTape::default);
-        tape.inputs.resize_with(if keep && self.again { self.blocks.len() } else { 0 }, Vec::new);
-        tape.class_blocks.resize_with(self.class_blocks.len(), ClassTape::default);
-        self.stem.forward(params, buffers, train, batch, &mut tape.stem, &mut tape.tokens);
-        for (i, block) in self.blocks.iter().enumerate() {
-            if let Some(input) = tape.inputs.get_mut(i).filter(|_| i + 1 < self.blocks.len()) {
-                input.clear();
-                input.extend_from_slice(&tape.tokens);
-            }
-            let kept = &mut tape.blocks[if keep_blocks { i } else { 0 }];
-            block.forward(params, buffers, train, maps, &mut tape.tokens, kept, &mut tape.scratch);
-        }
-        let (dim, n) = (self.sizes.dim, maps.height * maps.width);
-        tape.with_class.clear();
-        for image in tape.tokens.chunks_exact(n * dim) {
-            tape.with_class.extend_from_slice(&params[self.cls_token.clone()]);
-            tape.with_class.extend_from_slice(image);
-        }
-        for (block, kept) in self.class_blocks.iter().zip(&mut tape.class_blocks) {
-            block.forward(params, n + 1, &mut tape.with_class, kept, &mut tape.scratch.a);
-        }
-        Ok(())
-    }
-
-    fn final_norm(&self, params: &[f32], rows: &[f32], tape: &mut Tape) -> Vec<f32> {
-        layer_norm(rows, self.sizes.dim, &mut tape.norm);
-        let (w, b) = self.norm.values(params);
-        let mut out = Vec::new();
-        affine(&tape.norm.normalised, w, b, &mut out);
-        out
     }
 }

@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use super::linear::Norm;
+use super::network::Batch;
 use rayon::prelude::*;
 
 use crate::kernel::{
@@ -10,7 +11,7 @@ use crate::kernel::{
     multiply,
 };
 use crate::model::position::position_code;
-use crate::model::{Layout, Sizes};
+use crate::model::{Layout, XcitSizes};
 
 /// One convolution and its batch norm.
 struct Stage {
@@ -41,18 +42,9 @@ pub struct StemTape {
     code: Vec<f32>,
 }
 
-/// Images of one size, pixel-major: B × height × width × 3.
-#[derive(Clone, Copy)]
-pub struct Batch<'a> {
-    pub pixels: &'a [f32],
-    pub n: usize,
-    pub height: usize,
-    pub width: usize,
-}
-
 impl Stem {
     /// Finds the stem's parameters.
-    pub fn find(layout: &Layout, sizes: &Sizes) -> Self {
+    pub fn find(layout: &Layout, sizes: &XcitSizes) -> Self {
         let channels = sizes.stem();
         let stages = channels.windows(2).enumerate().map(|(i, pair)| {
             let name = format!("patch_embed.proj.{}", 2 * i);

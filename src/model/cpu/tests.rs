@@ -14,13 +14,13 @@ fn sizes(patch: usize, tokens_norm: bool) -> Sizes {
     written.sizes().unwrap()
 }
 
-fn numbers(purpose: &str, n: usize, scale: f64) -> Vec<f32> {
+pub fn numbers(purpose: &str, n: usize, scale: f64) -> Vec<f32> {
     let mut draws = Stream::new(5, purpose).draws();
     (0..n).map(|_| (draws.normal() * scale) as f32).collect()
 }
 
 /// Weights that matter everywhere: nothing at 0 or 1.
-fn weights(layout: Layout) -> Weights {
+pub fn weights(layout: Layout) -> Weights {
     let mut weights = Weights::start(Arc::new(layout), 1);
     let noise = numbers("params", weights.params.len(), 0.1);
     weights.params.iter_mut().zip(noise).for_each(|(p, n)| *p += n);
@@ -29,19 +29,19 @@ fn weights(layout: Layout) -> Weights {
     weights
 }
 
-fn close(what: &str, ours: &[f32], theirs: &[f32], bound: f32) {
+pub fn close(what: &str, ours: &[f32], theirs: &[f32], bound: f32) {
     assert_eq!(ours.len(), theirs.len(), "{what}");
     let largest = theirs.iter().fold(1e-3f32, |m, x| m.max(x.abs()));
     let worst = ours.iter().zip(theirs).fold(0.0f32, |m, (a, b)| m.max((a - b).abs()));
     assert!(worst <= bound * largest, "{what}: off by {worst} of {largest}");
 }
 
-fn flat(tensor: &Tensor) -> Vec<f32> {
+pub fn flat(tensor: &Tensor) -> Vec<f32> {
     tensor.flatten_all().unwrap().to_dtype(DType::F32).unwrap().to_vec1().unwrap()
 }
 
 /// B × H × W × 3 as candle's B × 3 × H × W.
-fn tensor(batch: &Batch<'_>) -> Tensor {
+pub fn tensor(batch: &Batch<'_>) -> Tensor {
     let shape = (batch.n, batch.height, batch.width, 3);
     Tensor::from_slice(batch.pixels, shape, &Device::Cpu).unwrap().permute((0, 3, 1, 2)).unwrap().contiguous().unwrap()
 }
@@ -50,11 +50,12 @@ fn tensor(batch: &Batch<'_>) -> Tensor {
 fn every_number_of_the_kernels_is_candle_s() {
     for (patch, tokens_norm, height, width) in [(4, true, 12, 20), (8, false, 32, 16), (16, true, 32, 48)] {
         let sizes = sizes(patch, tokens_norm);
-        let weights = weights(Layout::xcit(&sizes));
+        let weights = weights(sizes.layout());
         let pixels = numbers("pixels", 3 * height * width * 3, 1.0);
         let batch = Batch { pixels: &pixels, n: 3, height, width };
         let network = Network::new(&sizes, weights.layout.clone());
-        let candle = CandleXcit::new(&sizes, &weights, DType::F32, &Device::Cpu).unwrap();
+        let Sizes::Xcit(own) = &sizes else { panic!("an XCiT") };
+        let candle = CandleXcit::new(own, &weights, DType::F32, &Device::Cpu).unwrap();
 
         let output = candle.forward_features(&tensor(&batch), false).unwrap();
         let (tokens, attention) = network.tokens(&weights, &batch, &mut Tape::default()).unwrap();
@@ -109,7 +110,7 @@ fn the_head_s_numbers_are_candle_s() {
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     let sizes = sizes(4, true);
-    let weights = weights(Layout::xcit(&sizes));
+    let weights = weights(sizes.layout());
     let pixels = numbers("pixels", 8 * 28 * 28 * 3, 1.0);
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();

@@ -1,10 +1,12 @@
-//! The sizes of XCiT networks: the published variants and free ones.
+//! XCiT networks: sizes, published and free, and tensors.
 //!
 //! El-Nouby et al. 2021, "XCiT: Cross-Covariance Image Transformers" (arXiv:2106.09681); sizes as in timm's `xcit.py`.
 
 use serde::{Deserialize, Serialize};
 
-use crate::diagnostic::{Failure, nearest};
+use super::layout::{Layout, Start};
+use super::sizes::{Sizes, Wrong, wrong};
+use crate::diagnostic::nearest;
 
 crate::params! {
     /// An XCiT: a published variant by name, or free sizes.
@@ -27,7 +29,7 @@ crate::params! {
 
 /// The sizes of an XCiT, all given and possible.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct Sizes {
+pub struct XcitSizes {
     pub dim: usize,
     pub depth: usize,
     pub heads: usize,
@@ -61,7 +63,7 @@ impl Xcit {
     }
 
     /// Fills in what the variant says, and checks that the sizes fit together.
-    pub fn sizes(&self) -> Result<Sizes, (&'static str, String)> {
+    pub fn sizes(&self) -> Result<Sizes, Wrong> {
         let known = match &self.variant {
             None => None,
             Some(name) => Some(variant(name).ok_or_else(|| ("variant", no_variant(name)))?),
@@ -74,26 +76,17 @@ impl Xcit {
         let patch = need(self.patch, known.as_ref().map(|k| k.patch), "patch")?;
         let eta = self.eta.or(known.as_ref().map(|k| k.eta)).unwrap_or(if depth <= 18 { 1.0 } else { 1e-5 });
         let tokens_norm = self.tokens_norm.or(known.as_ref().map(|k| k.tokens_norm)).unwrap_or(true);
-        let wrong = |field, message: String| Err((field, message));
-        match () {
-            () if ![4, 8, 16].contains(&patch) => wrong("patch", format!("must be 4, 8 or 16, got {patch}")),
-            () if !(8..=4096).contains(&dim) || !dim.is_multiple_of(8) => {
-                wrong("dim", format!("must be a multiple of 8 up to 4096, got {dim}"))
-            }
-            () if heads == 0 || !dim.is_multiple_of(heads) => wrong("heads", format!("must divide dim {dim}, got {heads}")),
-            () if !(1..=96).contains(&depth) => wrong("depth", format!("must be 1 to 96, got {depth}")),
-            () if !(eta.is_finite() && eta >= 0.0) => wrong("eta", format!("must be finite and not negative, got {eta}")),
-            () => Ok(Sizes { dim, depth, heads, patch, eta, tokens_norm, cls_depth: 2 }),
-        }
+        let sizes = Sizes::Xcit(XcitSizes { dim, depth, heads, patch, eta, tokens_norm, cls_depth: 2 });
+        sizes.check().map(|()| sizes)
     }
 }
 
-fn variant(name: &str) -> Option<Sizes> {
+fn variant(name: &str) -> Option<XcitSizes> {
     let name = name.strip_prefix("xcit_").unwrap_or(name);
     let (size, patch) = name.rsplit_once("_p")?;
     let patch = patch.parse().ok().filter(|p| [4, 8, 16].contains(p))?;
     let &(_, dim, depth, heads, eta, tokens_norm) = VARIANTS.iter().find(|v| v.0 == size)?;
-    Some(Sizes { dim, depth, heads, patch, eta, tokens_norm, cls_depth: 2 })
+    Some(XcitSizes { dim, depth, heads, patch, eta, tokens_norm, cls_depth: 2 })
 }
 
 /// Says that no variant has this name, and which one may have been meant.
@@ -108,23 +101,72 @@ fn no_variant(name: &str) -> String {
     }
 }
 
-impl Sizes {
+impl XcitSizes {
     /// Returns the channels of the stem's convolutions, input first: 3 -> D/4 -> D/2 -> D for patch 8.
     pub fn stem(&self) -> Vec<usize> {
         let stages = self.patch.ilog2() as usize;
         std::iter::once(3).chain((0..stages).map(|i| self.dim >> (stages - 1 - i))).collect()
     }
 
-    /// Returns the number of tokens in each direction of an image.
-    ///
-    /// # Errors
-    /// When the sides are not multiples of the patch.
-    pub fn grid(&self, height: usize, width: usize) -> Result<(usize, usize), Failure> {
-        let fits = |side: usize| side > 0 && side.is_multiple_of(self.patch);
-        match fits(height) && fits(width) {
-            true => Ok((height / self.patch, width / self.patch)),
-            false => Err(Failure::new(format!("an image of {width}x{height} pixels does not divide into patches of {}", self.patch))
-                .help(format!("choose a side that is a multiple of {}", self.patch))),
+    /// Returns what is wrong with the sizes that only an XCiT has.
+    pub(super) fn check(&self) -> Result<(), Wrong> {
+        let Self { patch, eta, cls_depth, .. } = *self;
+        match () {
+            () if ![4, 8, 16].contains(&patch) => wrong("patch", format!("must be 4, 8 or 16, got {patch}")),
+            () if !(eta.is_finite() && eta >= 0.0) => wrong("eta", format!("must be finite and not negative, got {eta}")),
+            () if !(1..=8).contains(&cls_depth) => wrong("cls_depth", format!("must be 1 to 8, got {cls_depth}")),
+            () => Ok(()),
         }
+    }
+
+    /// Returns the tensors without a classifier head, in timm's order and under timm's names.
+    pub fn layout(&self) -> Layout {
+        let d = self.dim;
+        let mut layout = Layout::default();
+        layout.param("cls_token", &[1, 1, d], Start::TruncatedNormal);
+        let stem = self.stem();
+        for (i, pair) in stem.windows(2).enumerate() {
+            let conv = format!("patch_embed.proj.{}", 2 * i);
+            layout.param(format!("{conv}.0.weight"), &[pair[1], pair[0], 3, 3], Start::Uniform { fan_in: pair[0] * 9 });
+            layout.batch_norm(&format!("{conv}.1"), pair[1]);
+        }
+        layout.param("pos_embed.token_projection.weight", &[d, 64, 1, 1], Start::Uniform { fan_in: 64 });
+        layout.param("pos_embed.token_projection.bias", &[d], Start::Uniform { fan_in: 64 });
+        let gamma = Start::Constant(self.eta as f32);
+        for i in 0..self.depth {
+            let block = format!("blocks.{i}");
+            for name in ["gamma1", "gamma2", "gamma3"] {
+                layout.param(format!("{block}.{name}"), &[d], gamma);
+            }
+            layout.norm(&format!("{block}.norm1"), d);
+            layout.param(format!("{block}.attn.temperature"), &[self.heads, 1, 1], Start::Constant(1.0));
+            layout.linear(&format!("{block}.attn.qkv"), d, 3 * d);
+            layout.linear(&format!("{block}.attn.proj"), d, d);
+            layout.norm(&format!("{block}.norm3"), d);
+            for conv in ["conv1", "conv2"] {
+                layout.param(format!("{block}.local_mp.{conv}.weight"), &[d, 1, 3, 3], Start::Uniform { fan_in: 9 });
+                layout.param(format!("{block}.local_mp.{conv}.bias"), &[d], Start::Uniform { fan_in: 9 });
+                if conv == "conv1" {
+                    layout.batch_norm(&format!("{block}.local_mp.bn"), d);
+                }
+            }
+            layout.norm(&format!("{block}.norm2"), d);
+            layout.linear(&format!("{block}.mlp.fc1"), d, 4 * d);
+            layout.linear(&format!("{block}.mlp.fc2"), 4 * d, d);
+        }
+        for j in 0..self.cls_depth {
+            let block = format!("cls_attn_blocks.{j}");
+            layout.param(format!("{block}.gamma1"), &[d], gamma);
+            layout.param(format!("{block}.gamma2"), &[d], gamma);
+            layout.norm(&format!("{block}.norm1"), d);
+            for name in ["q", "k", "v", "proj"] {
+                layout.linear(&format!("{block}.attn.{name}"), d, d);
+            }
+            layout.norm(&format!("{block}.norm2"), d);
+            layout.linear(&format!("{block}.mlp.fc1"), d, 4 * d);
+            layout.linear(&format!("{block}.mlp.fc2"), 4 * d, d);
+        }
+        layout.norm("norm", d);
+        layout
     }
 }
