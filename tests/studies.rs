@@ -3,23 +3,45 @@
 mod studies_help;
 
 use flow::model::Xcit;
-use studies_help::{Place, bone_marrow, chula, timm_checkpoint};
+use studies_help::{Place, bone_marrow, chula, hyper_kvasir, isic_2019, isic_2020, list, timm_checkpoint};
 
 /// The small network that stands in for each study's own, as a setting writes it.
 const SMALL: &str = "Xcit(dim: 16, depth: 1, heads: 2, patch: 8)";
 
 /// Settings that make DINO, its views and the supervised trainings as small as they can be.
 fn small(nodes: &[&str], augment: &str) -> Vec<String> {
-    let mut settings = vec![
-        format!("dino.augment=({augment}, local: 8, n_local: 2)"),
-        "dino.epochs=1".into(),
-        "dino.batch=8".into(),
-        "dino.outputs=32".into(),
-        "dino.hidden=16".into(),
-        "dino.bottleneck=8".into(),
-    ];
+    let mut settings = Vec::new();
+    for dino in nodes.iter().filter(|node| node.starts_with("dino")) {
+        let views = format!("augment=({augment}, local: 8, n_local: 2)");
+        for setting in [&views, "epochs=1", "batch=8", "outputs=32", "hidden=16", "bottleneck=8"] {
+            settings.push(format!("{dino}.{setting}"));
+        }
+    }
     settings.extend(nodes.iter().map(|node| format!("{node}.backbone={SMALL}")));
     settings
+}
+
+/// Settings that make a whole study of the paper as small as it can be; `more` are nodes `dino`, `features` and `sweep` beside the usual.
+fn small_study(more: &[&str]) -> Vec<String> {
+    let more_of = |kind: &str| more.iter().copied().filter(|node| node.starts_with(kind)).collect::<Vec<_>>();
+    let mut settings = small(&[&["imagenet", "dino", "baseline", "baseline_all"][..], &more_of("dino")].concat(), "base: 32, global: 32");
+    for (node, training) in [("linear", "crops: 2, "), ("baseline", ""), ("baseline_all", "")] {
+        settings.push(format!("{node}.augment=(base: 32, global: 32)"));
+        settings.push(format!("{node}.training=({training}batch: 8, stop: (evaluate_every: 2, max_steps: 4))"));
+    }
+    for node in [&["sweep", "sweep_250", "linear", "baseline"][..], &more_of("sweep")].concat() {
+        settings.push(format!("{node}.per_class=[1, 5]"));
+        settings.push(format!("{node}.repeats=2"));
+    }
+    settings.extend([&["features"][..], &more_of("features")].concat().iter().map(|node| format!("{node}.size=32")));
+    settings.push("sweep_250.min_class_size=7".into());
+    settings
+}
+
+/// Writes the weights that the paper's studies start from, small.
+fn start(place: &Place) {
+    let backbone = Xcit { dim: Some(16), depth: Some(1), heads: Some(2), patch: Some(8), ..Xcit::default() };
+    timm_checkpoint(&place.path("data/weights/xcit_small_12_p8_224_dist.safetensors"), &backbone);
 }
 
 fn run(place: &Place, settings: &[String]) -> (studies_help::Said, studies_help::Nodes) {
@@ -31,6 +53,8 @@ fn every_shipped_pipeline_is_sound_without_any_data() {
     for (name, said) in [
         ("bm.ron", "`bone marrow` is sound: 13 nodes\n"),
         ("chula.ron", "`chula` is sound: 8 nodes\n"),
+        ("endo.ron", "`endoscopy` is sound: 16 nodes\n"),
+        ("isic.ron", "`skin lesions` is sound: 22 nodes\n"),
         ("demo.ron", "`demo` is sound: 8 nodes\n"),
     ] {
         let check = Place::of(name).flow("check", &[]);
@@ -85,20 +109,8 @@ fn the_bone_marrow_study_runs_from_pictures_to_reports() {
     let place = Place::of("bm.ron");
     // In the folder that the pipeline names when nothing else is said.
     bone_marrow(&place.path("data/BM_cytomorphology_data"), &[("NGS", 14), ("EBO", 14), ("LYT", 14), ("ART", 12), ("BAS", 8), ("KSC", 8)]);
-    let backbone = Xcit { dim: Some(16), depth: Some(1), heads: Some(2), patch: Some(8), ..Xcit::default() };
-    timm_checkpoint(&place.path("data/weights/xcit_small_12_p8_224_dist.safetensors"), &backbone);
-
-    let mut settings = small(&["imagenet", "dino", "baseline", "baseline_all"], "base: 32, global: 32");
-    for (node, training) in [("linear", "crops: 2, "), ("baseline", ""), ("baseline_all", "")] {
-        settings.push(format!("{node}.augment=(base: 32, global: 32)"));
-        settings.push(format!("{node}.training=({training}batch: 8, stop: (evaluate_every: 2, max_steps: 4))"));
-    }
-    for node in ["sweep", "sweep_250", "linear", "baseline"] {
-        settings.push(format!("{node}.per_class=[1, 5]"));
-        settings.push(format!("{node}.repeats=2"));
-    }
-    settings.push("features.size=32".into());
-    settings.push("sweep_250.min_class_size=7".into());
+    start(&place);
+    let settings = small_study(&[]);
     let (said, nodes) = run(&place, &settings);
     assert_eq!(said.code, 0, "{}", said.err);
     let all = [
@@ -195,4 +207,108 @@ fn the_red_blood_cell_study_runs_and_keeps_every_picture_in_one_part() {
     for words in ["by group, no group in two parts", "1 picture without labels not used", "normal: 6330 published, 20 found"] {
         assert!(page.contains(words), "`{words}` is not on the page");
     }
+}
+
+#[test]
+fn the_endoscopy_study_refuses_leaks_and_runs_from_frames_to_reports() {
+    let place = Place::of("endo.ron");
+    let classes = [("bbps-2-3", 14), ("polyps", 14), ("cecum", 12), ("z-line", 12), ("ileum", 7)];
+    hyper_kvasir(&place.path("data/hyper_kvasir"), &classes, 12);
+    start(&place);
+    let frame = |class: &str, i: usize| (format!("hyper_kvasir/labeled-images/{class}/{class}-{i:03}.jpg"), class.to_string());
+    let frames = |of: &dyn Fn(usize) -> std::ops::Range<usize>| -> Vec<(String, String)> {
+        classes.iter().flat_map(|(class, n)| of(*n).map(|i| frame(class, i)).collect::<Vec<_>>()).collect()
+    };
+    let folder = place.path("data/sparsam_splits/endo");
+    list(&folder.join("labeled_train.csv"), &frames(&|n| 0..n * 7 / 10));
+    list(&folder.join("test.csv"), &frames(&|n| 0..n / 4));
+
+    // The published test list is of the same kind as this one: all of it in the training list.
+    let lists = r#"Lists(train: "$FLOW_DATA/sparsam_splits/endo/labeled_train.csv", test: "$FLOW_DATA/sparsam_splits/endo/test.csv")"#;
+    let refused = place.flow("run", &["split", "--set", &format!("split.how={lists}")]);
+    assert_eq!(refused.code, 1, "{}", refused.err);
+    assert!(refused.err.contains("13 of the 13 test images are in the train list too"), "{}", refused.err);
+
+    // A frame without a label that tests under another name.
+    let unlabelled = place.path("data/hyper_kvasir/unlabeled-images/images/u00.jpg");
+    std::fs::copy(place.path("data/hyper_kvasir/labeled-images/lower-gi-tract/findings/cecum/cecum-011.jpg"), unlabelled).unwrap();
+    let refused = place.flow("run", &["pool"]);
+    assert_eq!(refused.code, 1, "{}", refused.err);
+    assert!(refused.err.contains("pool 2 holds 1 test image (1 by their bytes): `u00` goes with `cecum-011` first"), "{}", refused.err);
+    assert!(refused.err.contains("leave them out of the pool with `leave_out_test: true`"), "{}", refused.err);
+
+    let mut settings = small_study(&[]);
+    settings.push("pool.leave_out_test=true".into());
+    settings.push(r#"pool.of=[(images: "split.train"), (images: "unlabelled", weight: 0.5)]"#.into());
+    let (said, nodes) = run(&place, &settings);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert_eq!((nodes.with("ran").len() + nodes.with("reused").len(), nodes.with("failed").len()), (16, 0));
+    let names = |node: &str, port: &str| -> std::collections::BTreeSet<String> {
+        place.images(&nodes, node, port).rows().iter().map(|row| row.id.to_string()).collect()
+    };
+    // 38 labelled ones and 12 without labels, of which one tests and two are one.
+    let (pool, test) = (names("pool", "images"), names("split", "test"));
+    assert_eq!((pool.len(), test.len()), (38 + 10, 21));
+    assert!(pool.is_disjoint(&test) && !pool.contains("u00"), "{pool:?}");
+
+    let page = place.laid_out("endoscopy/report/report.html");
+    for words in [
+        "test is the 21 labelled images that no list names",
+        "1 test image (1 by their bytes)",
+        "pool 2: 10 images, each 0.5 times in an epoch",
+        "polyps: 1028 published, 14 found",
+        "the names tell no patient",
+    ] {
+        assert!(page.contains(words), "`{words}` is not on the page");
+    }
+    let table = place.laid_out("endoscopy/report/tables/balanced-accuracy.csv");
+    assert!(table.lines().any(|row| row == "paper (Table 1),SVM,.36(.03),.52(.02)"), "{table}");
+    let table = place.laid_out("endoscopy/report_250/tables/balanced-accuracy.csv");
+    assert!(table.lines().any(|row| row == "paper (Table 1),SVM,.55(.05),.78(.02)"), "{table}");
+}
+
+#[test]
+fn the_skin_lesion_study_shows_the_figures_by_image_and_by_lesion_side_by_side() {
+    let place = Place::of("isic.ron");
+    let pictures = isic_2019(&place.path("data/isic_2019"), &[("MEL", 12), ("NV", 16), ("BCC", 12), ("DF", 10)]);
+    isic_2020(&place.path("data/isic_2020"), 12);
+    start(&place);
+    // By image, so that lesions lie in both; the test pictures under a folder in which they do not lie, as published.
+    let (test, train): (Vec<_>, Vec<_>) = pictures.into_iter().enumerate().partition(|(i, _)| i % 3 == 2);
+    let under = |folder: &str, rows: Vec<(usize, (String, String))>| -> Vec<(String, String)> {
+        rows.into_iter().map(|(_, (name, label))| (format!("{folder}/{name}.jpg"), label)).collect()
+    };
+    let folder = place.path("data/sparsam_splits/isic");
+    list(&folder.join("labeled_train.csv"), &under("ISIC_2019_Training_Input", train));
+    list(&folder.join("test.csv"), &under("ISIC_2019_Test_Input", test));
+
+    let strict = place.flow("run", &["split", "--set", "split.protocol=Strict"]);
+    assert_eq!(strict.code, 1, "{}", strict.err);
+    assert!(strict.err.contains("groups in two parts") && strict.err.contains("`protocol: Paper`"), "{}", strict.err);
+
+    let settings = small_study(&["dino_lesion", "features_lesion", "sweep_lesion"]);
+    let (said, nodes) = run(&place, &settings);
+    assert_eq!(said.code, 0, "{}", said.err);
+    assert_eq!((nodes.with("ran").len() + nodes.with("reused").len(), nodes.with("failed").len()), (22, 0));
+    assert_eq!(place.images(&nodes, "pool", "images").len(), 34 + 12);
+
+    let lesions = |part: &str| -> std::collections::BTreeSet<String> {
+        place.images(&nodes, "split_lesion", part).rows().iter().map(|row| row.group.clone().unwrap()).collect()
+    };
+    assert!(lesions("train").is_disjoint(&lesions("test")));
+    let page = place.laid_out("skin-lesions/report/report.html");
+    for words in [
+        "as lists say (protocol: Paper)",
+        "protocol `Paper`: divided by image though groups are known",
+        "protocol `Paper`: pool 1 holds",
+        "4 images without a lesion",
+    ] {
+        assert!(page.contains(words), "`{words}` is not on the page");
+    }
+    let table = place.laid_out("skin-lesions/report_lesion/tables/balanced-accuracy.csv");
+    for start in ["\"DINO, by lesion\",SVM,", "\"DINO, by image (paper)\",SVM,", "paper (Table 1),SVM,.22(.03),.36(.02)"] {
+        assert_eq!(table.lines().filter(|row| row.starts_with(start)).count(), 1, "`{start}` in\n{table}");
+    }
+    let page = place.laid_out("skin-lesions/report_lesion/report.html");
+    assert!(page.contains("by group, no group in two parts") && page.contains("groups: test reached a share of"), "the lesion split");
 }

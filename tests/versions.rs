@@ -23,17 +23,19 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Kinds whose bytes are the same on all machines; those of the others follow from the order in which a processor adds.
-const EXACT: [&str; 6] = ["Command", "Import", "ImportFeatures", "Ingest", "Report", "Split"];
+const EXACT: [&str; 8] = ["Command", "Fingerprints", "Import", "ImportFeatures", "Ingest", "Pool", "Report", "Split"];
 
 /// Every node kind, and the file that holds its version.
-const KINDS: [(&str, &str); 13] = [
+const KINDS: [(&str, &str); 15] = [
     ("Command", "command"),
     ("Dino", "dino"),
     ("Features", "features"),
+    ("Fingerprints", "fingerprints"),
     ("Import", "import"),
     ("ImportFeatures", "import_features"),
     ("Ingest", "ingest"),
     ("LinearProbe", "supervised"),
+    ("Pool", "pool"),
     ("Report", "report"),
     ("Split", "split"),
     ("Supervised", "supervised"),

@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use ndarray::{Array2, concatenate};
+use ndarray::Array2;
 
 use super::features::Features;
 use super::params::{Classifier, Protocol, TransformStep};
@@ -105,8 +105,10 @@ impl SweepBench {
 
     /// Joins both parts as a `Sweep` node does.
     fn study(&self, train: Features, test: Features, labels: &BTreeMap<String, String>) -> Result<Study, Failure> {
-        let values =
-            concatenate(ndarray::Axis(0), &[train.values.view(), test.values.view()]).doing(|| "cannot join train and test rows")?;
+        let shape = (train.values.nrows() + test.values.nrows(), train.dim());
+        let mut all = Vec::with_capacity(shape.0 * shape.1);
+        [&train, &test].iter().for_each(|part| all.extend(part.values.iter()));
+        let values = Array2::from_shape_vec(shape, all).doing(|| "cannot join train and test rows")?;
         let features = Features::new([&train.ids[..], &test.ids[..]].concat(), values)?;
         let how = Protocol { per_class: self.per_class.clone(), repeats: self.repeats, ..Protocol::default() };
         Study::new(&features, labels, &train.ids, &test.ids, &how, 0)

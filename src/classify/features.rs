@@ -34,7 +34,10 @@ impl Features {
                 return Err(Failure::new(format!("features name `{id}` twice, in rows {first} and {row}")));
             }
         }
-        if let Some(((row, column), value)) = values.indexed_iter().find(|(_, v)| !v.is_finite()) {
+        // Where all is well, which is nearly always, no place is kept track of.
+        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+            let (row, column) = (at / values.ncols(), at % values.ncols());
+            let value = values[(row, column)];
             return Err(Failure::new(format!("feature {column} of `{}` is {value}, expected a finite number", ids[row])));
         }
         Ok(Self { ids, values })

@@ -13,12 +13,14 @@ mod groups; // rows sorted by class
 mod smo; // one binary support vector machine
 mod svm; // one-vs-one support vector classification
 mod lbfgs; // minimising a smooth function
+mod logistic_problem; // its value and gradient, and the way to the minimum
 mod logistic; // multinomial logistic regression
 mod logistic_linfa; // the same by linfa, for comparison
 mod knn; // k nearest neighbours
 mod left_out; // each row judged by its nearest neighbours among the others
 mod fitted; // any of the three, fitted for use
 mod pca; // rotation to principal axes
+mod exponential; // exp(x) - 1 and log(1 + x) for the vector unit
 mod yeo_johnson; // power transform by maximum likelihood
 mod transform; // a chain of both, fitted once, applied to any rows
 mod metrics; // confusion matrices and what follows from them
@@ -42,8 +44,8 @@ pub use left_out::judged_by_others;
 pub use logistic::FittedLogistic;
 pub use metrics::Confusion;
 pub use params::{
-    ClassWeight, Classifier, Evaluate, Gamma, Kernel, Knn, LogisticRegression, Protocol, Solver, Svm, TransformStep, Validation, Vote,
-    refuse,
+    ClassWeight, Classifier, Evaluate, Gamma, Kernel, Knn, LogisticRegression, Protocol, Solver, Stop, Svm, TransformStep, Validation,
+    Vote, refuse,
 };
 pub use pca::Pca;
 pub use predictions::{Scores, kept_bytes, write_predictions};

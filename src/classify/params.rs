@@ -29,8 +29,9 @@ crate::params! {
         pub c: f64 = 1.0,
         pub class_weight: ClassWeight = ClassWeight::Balanced,
         /// Largest entry of the gradient of |W|²/(2c) + Σ weight · loss at which training stops.
-        /// This is scikit-learn's rule up to 1.2; later versions divide the sum by the number of rows and stop far earlier.
         pub tolerance: f64 = 1e-4,
+        /// Whether `tolerance` is of that sum, or of the mean over the rows, which stops far earlier.
+        pub stop: Stop = Stop::Sum,
         pub max_iter: usize = 10_000,
         pub solver: Solver = Solver::Own,
     }
@@ -93,6 +94,15 @@ pub enum ClassWeight {
     Balanced,
     /// Always one.
     Uniform,
+}
+
+/// Of what a logistic regression's tolerance is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Stop {
+    /// The gradient of the sum over the rows: scikit-learn's rule up to 1.2.
+    Sum,
+    /// The gradient divided by the sum of the weights: scikit-learn's rule since.
+    Mean,
 }
 
 /// Who fits the logistic regression.

@@ -6,12 +6,13 @@ use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_
 use faer::linalg::svd::{ComputeSvdVectors, svd, svd_scratch};
 use faer::{Mat, MatRef, Par};
 use ndarray::{Array1, Array2, ArrayView2, Axis};
+use rayon::prelude::*;
 
 use super::dense::{multiply, rows, rows_mut, spread};
 use crate::diagnostic::{Failure, count};
 
-/// Rows whose share of the covariance is summed at once.
-const CHUNK: usize = 2048;
+/// Rows whose share of the covariance is summed, or that are rotated, at once.
+pub(super) const CHUNK: usize = 2048;
 /// Decompositions run on one thread: faer cuts its work by the number of threads, which would show in the last bits of every axis.
 const ALONE: Par = Par::Seq;
 
@@ -44,9 +45,10 @@ impl Pca {
             )));
         }
         let mean = x.mean_axis(Axis(0)).unwrap_or_else(|| Array1::zeros(dim));
-        let data: Vec<f64> = x.rows().into_iter().flat_map(|row| (&row - &mean).into_iter()).collect();
+        let x = x.as_standard_layout();
+        let x = x.as_slice().unwrap_or_default();
         // As scikit-learn's `auto`: the covariance where rows abound, which squares the condition but is far cheaper.
-        let (components, variance) = if n >= 10 * dim { by_covariance(&data, n, dim)? } else { by_svd(&data, n, dim)? };
+        let (components, variance) = if n >= 10 * dim { by_covariance(x, &mean, n)? } else { by_svd(&centred(x, &mean), n, dim)? };
         let mut pca = Self { mean, components, variance };
         pca.settle();
         Ok(pca)
@@ -64,26 +66,40 @@ impl Pca {
 
     /// Rotates rows: rows × axes.
     pub fn apply(&self, x: ArrayView2<'_, f64>) -> Array2<f64> {
-        let (n, dim, axes) = (x.nrows(), self.mean.len(), self.components.nrows());
-        let components: Vec<f64> = self.components.iter().copied().collect();
-        let parts = spread(true, n.div_ceil(CHUNK), |chunk| {
-            let piece = x.slice(ndarray::s![chunk * CHUNK..((chunk + 1) * CHUNK).min(n), ..]);
-            let centred: Vec<f64> = piece.rows().into_iter().flat_map(|row| (&row - &self.mean).into_iter()).collect();
-            let mut out = vec![0.0; piece.nrows() * axes];
-            let a = rows(&centred, piece.nrows(), dim);
-            multiply(rows_mut(&mut out, piece.nrows(), axes), false, a, rows(&components, axes, dim).transpose());
-            out
-        });
-        let mut all = parts.into_iter().flatten();
-        Array2::from_shape_simple_fn((n, axes), || all.next().unwrap_or(f64::NAN))
+        let x = x.as_standard_layout();
+        let some = x.as_slice().unwrap_or_default().par_chunks((CHUNK * self.mean.len()).max(1));
+        let all: Vec<f64> = some.flat_map_iter(|rows| self.apply_rows(rows)).collect();
+        let mut all = all.into_iter();
+        Array2::from_shape_simple_fn((x.nrows(), self.components.nrows()), || all.next().unwrap_or(f64::NAN))
+    }
+
+    /// Rotates rows that follow one another, on this thread.
+    pub(super) fn apply_rows(&self, x: &[f64]) -> Vec<f64> {
+        let (axes, dim) = self.components.dim();
+        let n = x.len() / dim.max(1);
+        let components = self.components.as_standard_layout();
+        let components = components.as_slice().unwrap_or_default();
+        let mut out = vec![0.0; n * axes];
+        let centred = centred(x, &self.mean);
+        multiply(rows_mut(&mut out, n, axes), false, rows(&centred, n, dim), rows(components, axes, dim).transpose());
+        out
     }
 }
 
-/// Eigenvectors of the covariance.
-fn by_covariance(centred: &[f64], n: usize, dim: usize) -> Result<(Array2<f64>, Array1<f64>), Failure> {
+/// Rows less their mean.
+fn centred(x: &[f64], mean: &Array1<f64>) -> Vec<f64> {
+    let mut out = x.to_vec();
+    let mean = mean.as_slice().unwrap_or_default();
+    out.chunks_exact_mut(mean.len().max(1)).for_each(|row| row.iter_mut().zip(mean).for_each(|(v, m)| *v -= m));
+    out
+}
+
+/// Eigenvectors of the covariance of rows that follow one another.
+fn by_covariance(x: &[f64], mean: &Array1<f64>, n: usize) -> Result<(Array2<f64>, Array1<f64>), Failure> {
+    let dim = mean.len();
     let parts = spread(true, n.div_ceil(CHUNK), |chunk| {
-        let piece = &centred[chunk * CHUNK * dim..((chunk + 1) * CHUNK).min(n) * dim];
-        let x = rows(piece, piece.len() / dim, dim);
+        let piece = centred(&x[chunk * CHUNK * dim..((chunk + 1) * CHUNK).min(n) * dim], mean);
+        let x = rows(&piece, piece.len() / dim, dim);
         let mut out = vec![0.0; dim * dim];
         multiply(rows_mut(&mut out, dim, dim), false, x.transpose(), x);
         out

@@ -194,7 +194,9 @@ impl Study {
             let chosen = ids
                 .map(|id| place.get(id.as_str()).copied().ok_or_else(|| Failure::new(format!("`{id}` takes part but has no features"))))
                 .collect::<Result<Vec<usize>, Failure>>()?;
-            Ok(features.values.select(ndarray::Axis(0), &chosen))
+            let mut rows = Array2::zeros((chosen.len(), features.dim()));
+            rows.outer_iter_mut().zip(&chosen).for_each(|(mut to, row)| to.assign(&features.values.row(*row)));
+            Ok(rows)
         };
         let train = gather(&mut roster.train.iter().flatten())?;
         let test = gather(&mut roster.test.iter().map(|(id, _)| id))?;

@@ -4,12 +4,13 @@
 
 use std::collections::HashMap;
 
-use ndarray::{Array1, Array2};
+use ndarray::{Array1, Array2, ArrayViewMut1, Axis, ShapeError};
+use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::features::Features;
 use super::params::TransformStep;
-use super::pca::Pca;
+use super::pca::{CHUNK, Pca};
 use super::yeo_johnson::YeoJohnson;
 use crate::diagnostic::{Context, Failure, count};
 
@@ -44,7 +45,11 @@ impl FittedTransform {
         if chosen.is_empty() {
             return Err(Failure::new("a transform needs at least 1 row to fit on, got 0"));
         }
-        let mut x = Array2::from_shape_fn((chosen.len(), features.dim()), |(i, d)| f64::from(features.values[(chosen[i], d)]));
+        let mut x = Array2::zeros((chosen.len(), features.dim()));
+        let from = |(mut to, row): (ArrayViewMut1<'_, f64>, &usize)| {
+            to.iter_mut().zip(features.values.row(*row)).for_each(|(to, v)| *to = f64::from(*v));
+        };
+        x.rows_mut().into_iter().zip(&chosen).for_each(from);
         let mut fitted = Vec::with_capacity(steps.len());
         for (at, step) in steps.iter().enumerate() {
             let step = match step {
@@ -52,7 +57,7 @@ impl FittedTransform {
                 TransformStep::YeoJohnson => FittedStep::YeoJohnson(YeoJohnson::fit(x.view())),
             };
             if at + 1 < steps.len() {
-                x = step.apply(x);
+                x = step.apply(x).doing(|| "cannot fit the transform")?;
             }
             fitted.push(step);
         }
@@ -72,18 +77,15 @@ impl FittedTransform {
         if features.dim() != self.dim {
             return Err(Failure::new(format!("features have {}, expected {} as in the fit", count(features.dim(), "dimension"), self.dim)));
         }
-        // In pieces, so that the f64 copies stay small.
-        const PIECE: usize = 4096;
-        let n = features.ids.len();
-        let mut out: Vec<f32> = Vec::new();
-        let mut width = self.dim;
-        for start in (0..n).step_by(PIECE) {
-            let piece = features.values.slice(ndarray::s![start..(start + PIECE).min(n), ..]).mapv(f64::from);
-            let done = self.steps.iter().fold(piece, |x, step| step.apply(x));
-            width = done.ncols();
-            out.extend(done.iter().map(|&v| v as f32));
-        }
-        let values = Array2::from_shape_vec((n, width), out).doing(|| "cannot transform the features")?;
+        // A few rows at a time go through all steps, so that their copies in f64 stay small.
+        let width = self.steps.iter().fold(self.dim, |width, step| step.width().unwrap_or(width));
+        let mut values = Array2::zeros((features.ids.len(), width));
+        let (from, to) = (features.values.axis_chunks_iter(Axis(0), CHUNK), values.axis_chunks_iter_mut(Axis(0), CHUNK));
+        from.into_par_iter().zip(to.into_par_iter()).for_each(|(from, mut to)| {
+            let wide = from.iter().map(|v| f64::from(*v)).collect();
+            let done = self.steps.iter().fold(wide, |x: Vec<f64>, step| step.apply_rows(x));
+            to.iter_mut().zip(done).for_each(|(to, v)| *to = v as f32);
+        });
         Features::new(features.ids.clone(), values).map_err(|f| f.while_doing("after the transform"))
     }
 
@@ -163,11 +165,37 @@ impl FittedTransform {
 }
 
 impl FittedStep {
-    fn apply(&self, x: Array2<f64>) -> Array2<f64> {
+    /// Numbers per row that come out; none where it is as many as go in.
+    fn width(&self) -> Option<usize> {
         match self {
-            Self::Pca(pca) => pca.apply(x.view()),
-            Self::YeoJohnson(power) => power.apply(x.view()),
+            Self::Pca(pca) => Some(pca.variance.len()),
+            Self::YeoJohnson(_) => None,
         }
+    }
+
+    /// Transforms rows that follow one another, on this thread.
+    fn apply_rows(&self, mut x: Vec<f64>) -> Vec<f64> {
+        match self {
+            Self::Pca(pca) => pca.apply_rows(&x),
+            Self::YeoJohnson(power) => {
+                power.apply_rows(&mut x);
+                x
+            }
+        }
+    }
+
+    /// Transforms all rows, in their place if as many numbers come out as go in.
+    fn apply(&self, x: Array2<f64>) -> Result<Array2<f64>, ShapeError> {
+        let (n, dim) = x.dim();
+        let width = self.width().unwrap_or(dim);
+        let (mut x, _) = x.into_raw_vec_and_offset();
+        let few = CHUNK * dim.max(1);
+        if width == dim {
+            x.par_chunks_mut(few).for_each(|rows| rows.copy_from_slice(&self.apply_rows(rows.to_vec())));
+        } else {
+            x = x.par_chunks(few).flat_map_iter(|rows| self.apply_rows(rows.to_vec())).collect();
+        }
+        Array2::from_shape_vec((n, width), x)
     }
 }
 

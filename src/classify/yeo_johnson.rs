@@ -3,8 +3,11 @@
 //! The conventions are those of scikit-learn's `PowerTransformer` on scipy's `yeojohnson_normmax`: the same bounds and the same
 //! bounded Brent search, so that features whose likelihood is flat or monotone end at the same exponent.
 
-use ndarray::{Array1, Array2, ArrayView1, ArrayView2};
+use ndarray::{Array1, Array2, ArrayView2};
 use rayon::prelude::*;
+
+use super::dense::vectored;
+use super::exponential::{exp_m1, ln_1p};
 
 /// A feature whose deviation is below this share of the largest counts as constant: the rounding noise of an axis that a rotation left empty.
 const EMPTY: f64 = 1e-11;
@@ -19,54 +22,110 @@ pub struct YeoJohnson {
     pub scale: Array1<f64>,
 }
 
+/// Features that are fitted one after another on one thread: a cache line of a row.
+const TOGETHER: usize = 8;
+
 impl YeoJohnson {
     /// Fits each feature by itself. Rows must be finite, and at least one.
     pub fn fit(x: ArrayView2<'_, f64>) -> Self {
-        let spreads: Vec<f64> =
-            (0..x.ncols()).into_par_iter().map(|column| moments(x.column(column).to_vec().into_iter()).1.sqrt()).collect();
-        let empty = EMPTY * spreads.iter().copied().fold(0.0, f64::max);
-        let fitted: Vec<[f64; 3]> =
-            (0..x.ncols()).into_par_iter().map(|column| fit_feature(x.column(column).to_owned().view(), empty)).collect();
-        let part = |i: usize| fitted.iter().map(|f| f[i]).collect();
+        let x = x.as_standard_layout();
+        let firsts: Vec<usize> = (0..x.ncols()).step_by(TOGETHER).collect();
+        let few = |first: usize| -> Vec<Feature> {
+            let some = x.slice(ndarray::s![.., first..(first + TOGETHER).min(x.ncols())]);
+            some.t().as_standard_layout().rows().into_iter().map(|values| Feature::fit(values.as_slice().unwrap_or_default())).collect()
+        };
+        let mut features: Vec<Feature> = firsts.into_par_iter().flat_map_iter(few).collect();
+        let empty = EMPTY * features.iter().map(|feature| feature.spread).fold(0.0, f64::max);
+        features.iter_mut().filter(|feature| feature.spread <= empty).for_each(|feature| feature.power = [1.0, feature.mean, 1.0]);
+        let part = |i: usize| features.iter().map(|feature| feature.power[i]).collect();
         Self { lambdas: part(0), mean: part(1), scale: part(2) }
     }
 
     /// Transforms rows.
     pub fn apply(&self, x: ArrayView2<'_, f64>) -> Array2<f64> {
-        let mut out = x.to_owned();
-        out.axis_chunks_iter_mut(ndarray::Axis(0), 256).into_par_iter().for_each(|mut rows| {
-            for mut row in rows.rows_mut() {
-                for (i, v) in row.iter_mut().enumerate() {
-                    *v = (power(*v, self.lambdas[i]) - self.mean[i]) / self.scale[i];
-                }
-            }
-        });
+        let mut out = x.as_standard_layout().into_owned();
+        if let Some(rows) = out.as_slice_mut() {
+            rows.par_chunks_mut(256 * self.lambdas.len().max(1)).for_each(|rows| self.apply_rows(rows));
+        }
         out
+    }
+
+    /// Transforms rows that follow one another, on this thread.
+    pub(super) fn apply_rows(&self, rows: &mut [f64]) {
+        let (Some(lambdas), Some(mean), Some(scale)) = (self.lambdas.as_slice(), self.mean.as_slice(), self.scale.as_slice()) else {
+            return;
+        };
+        for row in rows.chunks_exact_mut(lambdas.len().max(1)) {
+            vectored(
+                #[inline(always)]
+                || {
+                    let n = row.len();
+                    let (lambdas, mean, scale) = (&lambdas[..n], &mean[..n], &scale[..n]);
+                    for i in 0..n {
+                        row[i] = (power(row[i], lambdas[i]) - mean[i]) / scale[i];
+                    }
+                },
+            );
+        }
     }
 }
 
 /// The power transform of one value.
+#[inline(always)]
 pub fn power(x: f64, lambda: f64) -> f64 {
-    power_of_log(x.abs().ln_1p(), x >= 0.0, lambda)
+    power_of_log(signed_log(x), lambda)
 }
 
-/// The same from log(1 + |x|), which does not change while lambda is sought.
-fn power_of_log(log: f64, positive: bool, lambda: f64) -> f64 {
-    let lambda = if positive { lambda } else { 2.0 - lambda };
-    let magnitude = if lambda.abs() < f64::EPSILON { log } else { (lambda * log).exp_m1() / lambda };
-    if positive { magnitude } else { -magnitude }
+/// log(1 + |x|) with the sign of x, which does not change while lambda is sought.
+#[inline(always)]
+fn signed_log(x: f64) -> f64 {
+    let log = ln_1p(x.abs());
+    if x < 0.0 { -log } else { log }
 }
 
-/// Returns lambda, mean and scale of one feature; a deviation of up to `empty` is none.
-fn fit_feature(x: ArrayView1<'_, f64>, empty: f64) -> [f64; 3] {
-    let (mean, variance) = moments(x.iter().copied());
-    if variance.sqrt() <= empty {
-        return [1.0, mean, 1.0];
+/// The power transform of a value given by its [`signed_log`].
+#[inline(always)]
+fn power_of_log(log: f64, lambda: f64) -> f64 {
+    let lambda = if log < 0.0 { 2.0 - lambda } else { lambda };
+    // Where lambda is zero the limit is the logarithm itself.
+    let limit = lambda.abs() < f64::EPSILON;
+    let divisor = if limit { 1.0 } else { lambda };
+    let magnitude = exp_m1(lambda * log.abs()) / divisor;
+    (if limit { log } else { magnitude }).abs().copysign(log)
+}
+
+/// Writes the power transform of values given by their logs.
+fn transform(out: &mut [f64], logs: &[f64], lambda: f64) {
+    vectored(
+        #[inline(always)]
+        || out.iter_mut().zip(logs).for_each(|(out, log)| *out = power_of_log(*log, lambda)),
+    );
+}
+
+/// A fitted feature.
+struct Feature {
+    /// Mean and standard deviation before the power.
+    mean: f64,
+    spread: f64,
+    /// Exponent, and mean and scale after the power.
+    power: [f64; 3],
+}
+
+impl Feature {
+    fn fit(x: &[f64]) -> Self {
+        let (before, variance) = moments(x);
+        let mut logs = vec![0.0; x.len()];
+        vectored(
+            #[inline(always)]
+            || logs.iter_mut().zip(x).for_each(|(log, x)| *log = signed_log(*x)),
+        );
+        let mut transformed = vec![0.0; x.len()];
+        let lambda = if is_constant(variance, before, x.len()) { 1.0 } else { most_likely(&logs, bounds(x), &mut transformed) };
+        transform(&mut transformed, &logs, lambda);
+        let (mean, after) = moments(&transformed);
+        let scale = if is_constant(after, mean, x.len()) { 1.0 } else { after.sqrt() };
+        Self { mean: before, spread: variance.sqrt(), power: [lambda, mean, scale] }
     }
-    let lambda = if is_constant(variance, mean, x.len()) { 1.0 } else { most_likely(x) };
-    let (mean, variance) = moments(x.iter().map(|&v| power(v, lambda)));
-    let scale = if is_constant(variance, mean, x.len()) { 1.0 } else { variance.sqrt() };
-    [lambda, mean, scale]
 }
 
 /// scikit-learn's test: is the variance no more than rounding makes of equal values?
@@ -76,47 +135,47 @@ fn is_constant(variance: f64, mean: f64, n: usize) -> bool {
 }
 
 /// Mean and variance (divisor n), in two passes.
-fn moments(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
-    let (sum, n) = values.clone().fold((0.0, 0usize), |(s, n), v| (s + v, n + 1));
-    let mean = sum / n as f64;
-    (mean, values.map(|v| (v - mean).powi(2)).sum::<f64>() / n as f64)
+fn moments(values: &[f64]) -> (f64, f64) {
+    let n = values.len() as f64;
+    let mean = sum(values, |v| v) / n;
+    (mean, sum(values, |v| (v - mean) * (v - mean)) / n)
 }
 
-/// A sum by halves, as numpy's: where the likelihood is flat, the rounding of a plain sum would decide where the search ends.
-fn sum(values: &[f64]) -> f64 {
+/// The sum of `f` over values, by halves, as numpy's: where the likelihood is flat, the rounding of a plain sum would decide where the
+/// search ends.
+fn sum(values: &[f64], f: impl Fn(f64) -> f64 + Copy) -> f64 {
     if values.len() > 128 {
         let (left, right) = values.split_at(values.len() / 2 / 8 * 8);
-        return sum(left) + sum(right);
+        return sum(left, f) + sum(right, f);
     }
-    let mut lanes = [0.0; 8];
     let (some, rest) = values.as_chunks::<8>();
-    some.iter().for_each(|eight| lanes.iter_mut().zip(eight).for_each(|(lane, v)| *lane += v));
-    let [a, b, c, d, e, f, g, h] = lanes;
-    rest.iter().fold(((a + b) + (c + d)) + ((e + f) + (g + h)), |sum, v| sum + v)
+    let lanes = vectored(
+        #[inline(always)]
+        || {
+            let mut lanes = [0.0; 8];
+            some.iter().for_each(|eight| lanes.iter_mut().zip(eight).for_each(|(lane, v)| *lane += f(*v)));
+            lanes
+        },
+    );
+    let [a, b, c, d, e, g, h, i] = lanes;
+    rest.iter().fold(((a + b) + (c + d)) + ((e + g) + (h + i)), |sum, v| sum + f(*v))
 }
 
-/// The exponent of the largest likelihood within the bounds that keep the transform finite.
-fn most_likely(x: ArrayView1<'_, f64>) -> f64 {
-    let logs: Vec<(f64, bool)> = x.iter().map(|&v| (v.abs().ln_1p(), v >= 0.0)).collect();
+/// The exponent of the largest likelihood within the bounds, of values given by their logs; `transformed` is scratch.
+fn most_likely(logs: &[f64], (low, high): (f64, f64), transformed: &mut [f64]) -> f64 {
     let n = logs.len() as f64;
-    let signed_logs: f64 = logs.iter().map(|&(log, positive)| if positive { log } else { -log }).sum();
-    let mut transformed = vec![0.0; logs.len()];
+    let signed_logs: f64 = logs.iter().sum();
     let cost = |lambda: f64| {
-        for (out, &(log, positive)) in transformed.iter_mut().zip(&logs) {
-            *out = power_of_log(log, positive, lambda);
-        }
-        let mean = sum(&transformed) / n;
-        transformed.iter_mut().for_each(|v| *v = (*v - mean).powi(2));
-        let variance = sum(&transformed) / n;
+        transform(transformed, logs, lambda);
+        let variance = moments(transformed).1;
         if variance < f64::MIN_POSITIVE { f64::INFINITY } else { n / 2.0 * variance.ln() - (lambda - 1.0) * signed_logs }
     };
-    let (low, high) = bounds(x);
     bounded_minimum(cost, low, high, 1.48e-8)
 }
 
 /// scipy's bounds: values 20 times as large as any seen can still be transformed, in half the exponent range.
-fn bounds(x: ArrayView1<'_, f64>) -> (f64, f64) {
-    let largest = x.fold(0.0f64, |m, v| m.max(v.abs()));
+fn bounds(x: &[f64]) -> (f64, f64) {
+    let largest = x.iter().fold(0.0f64, |m, v| m.max(v.abs()));
     let log = (20.0 * largest).ln_1p();
     let low = (f64::MIN_POSITIVE.ln() - f64::EPSILON.ln()) / 2.0 / log;
     let high = (f64::MAX.ln() + f64::EPSILON.ln()) / 2.0 / log;
@@ -216,8 +275,8 @@ mod tests {
 
     #[test]
     fn values_whose_logarithm_is_even_ask_for_the_logarithm() {
-        let x: Array1<f64> = (0..400).map(|i| (f64::from(i) / 100.0).exp_m1()).collect();
-        let [lambda, _, _] = fit_feature(x.view(), 0.0);
+        let x: Vec<f64> = (0..400).map(|i| (f64::from(i) / 100.0).exp_m1()).collect();
+        let [lambda, _, _] = Feature::fit(&x).power;
         assert!(lambda.abs() < 0.15, "{lambda}");
     }
 }

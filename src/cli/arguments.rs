@@ -1,11 +1,10 @@
 //! The command line: help, man page and completions come from these definitions.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::{Args, Parser, Subcommand};
 
-use super::exit::Stop;
+use super::exit::{Exit, Stop};
 use crate::pipeline::Setting;
 use crate::stage::Device;
 
@@ -319,8 +318,8 @@ fn device(text: &str) -> Result<Device, String> {
     }
 }
 
-/// Runs the program and returns its exit code.
-pub fn main() -> ExitCode {
+/// Runs the program and returns how it ends.
+pub fn main() -> Exit {
     let result = match Arguments::parse().command {
         Command::Run(arguments) => super::run::run(&arguments),
         Command::Plan(arguments) => super::plan::plan(&arguments),
@@ -337,11 +336,10 @@ pub fn main() -> ExitCode {
         Command::Diff(arguments) => super::diff::diff(&arguments),
         Command::Bench(command) => super::bench::bench(&command),
     };
-    let exit = result.unwrap_or_else(|Stop { exit, words }| {
+    result.unwrap_or_else(|Stop { exit, words }| {
         super::console::complain(&words);
         exit
-    });
-    ExitCode::from(exit as u8)
+    })
 }
 
 #[cfg(test)]

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::bench::{on_threads, peak_mib, program, some};
 use super::exit::Stop;
-use crate::classify::{Classifier, Knn, LabelledRows, LogisticRegression, Svm, SweepBench, SweepTimes};
+use crate::classify::{Classifier, Knn, LabelledRows, LogisticRegression, Stop as Stopping, Svm, SweepBench, SweepTimes};
 use crate::data::{read_rows, read_whole_numbers};
 use crate::diagnostic::Failure;
 use crate::kernel::Spent;
@@ -16,7 +16,10 @@ use crate::kernel::Spent;
 #[derive(Clone, Copy, Debug, ValueEnum)]
 pub(super) enum Named {
     Svm,
+    /// Stops where the peer does.
     Lr,
+    /// Stops where a `Sweep` does by default, far later.
+    LrTight,
     Knn,
 }
 
@@ -99,11 +102,14 @@ fn labelled(folder: &Path, part: &str) -> Result<LabelledRows, Failure> {
 }
 
 impl Named {
-    /// The name that its fields begin with, and the classifier: defaults, which are the peer's but for the tolerance of `lr`, which is tighter.
+    /// The name that its fields begin with, and the classifier with the peer's defaults.
     fn classifier(self) -> (String, Classifier) {
         let (name, classifier) = match self {
             Self::Svm => ("svm", Classifier::Svm(Svm::default())),
-            Self::Lr => ("lr", Classifier::LogisticRegression(LogisticRegression::default())),
+            Self::Lr => {
+                ("lr", Classifier::LogisticRegression(LogisticRegression { stop: Stopping::Mean, ..LogisticRegression::default() }))
+            }
+            Self::LrTight => ("lr_tight", Classifier::LogisticRegression(LogisticRegression::default())),
             Self::Knn => ("knn", Classifier::Knn(Knn::default())),
         };
         (name.to_string(), classifier)

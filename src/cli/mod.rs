@@ -24,3 +24,4 @@ mod verify;
 mod why;
 
 pub use arguments::main;
+pub use exit::Exit;

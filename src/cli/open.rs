@@ -37,7 +37,7 @@ pub(super) fn store(arguments: &CacheArguments) -> Result<Arc<Store>, Stop> {
 
 /// Opens the store to run a pipeline for which a second thread reads ahead.
 pub(super) fn store_with(arguments: &CacheArguments, ahead: Ahead) -> Result<Arc<Store>, Stop> {
-    Ok(Arc::new(Store::open(&arguments.cache)?.with_ahead(ahead)))
+    Ok(Arc::new(Store::open_with(&arguments.cache, Some(ahead))?))
 }
 
 /// Begins to read ahead what a run of the pipeline will look up.

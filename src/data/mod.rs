@@ -6,10 +6,13 @@
 mod names; // what an image is called
 mod image; // pixels in memory: decoding, resizing
 mod table; // which images there are, which classes they have, which part they belong to
+mod groups; // what ties images together
 mod layout; // how data sets lie on disk
 mod arrays; // numbers in `.npy` files
 mod feature_table; // tables of features of other programs
+mod prints; // fingerprints by which copies are found
 mod split; // train, test, validation
+mod pool; // images to train on without labels
 mod pixels; // where pixels come from at run time
 mod augment; // the operations on 8-bit pixels, and recipes of them
 mod views; // what a training loop asks for, and who answers
@@ -21,10 +24,13 @@ pub use augment::{
 pub use feature_table::{FeatureTable, read_ids};
 pub use image::{Filter, Normalisation, Rgb, decode, dimensions, resize};
 pub use layout::{
-    BoneMarrow, Check, Chula, CountDifference, DigestOf, Folder, Ingested, Layout, Npz, OnBad, Packed, PathTable, Scan, Survey, hash_file,
+    BoneMarrow, Check, Chula, CountDifference, DigestOf, Duplicates, Folder, HyperKvasir, Ingested, Isic2019, Isic2020, Layout, Npz, OnBad,
+    Packed, PathTable, Scan, Survey, hash_file,
 };
 pub use names::{ImageId, path_of_text, text_of_path};
 pub use pixels::{Files, KnownFiles, Pictures};
-pub use split::{ClassCounts, Division, GroupedStratified, Lists, Split, Stratified};
-pub use table::{IdList, ImageRow, ImageTable, Labels, Place, SplitLists};
+pub use pool::{Joined, Pool, PoolRules, join_pools};
+pub use prints::{Alike, Look, Print, Prints, distance};
+pub use split::{ClassCounts, Division, GroupedStratified, Guard, Lists, Protocol, Split, Stratified};
+pub use table::{IdList, ImageRow, ImageTable, Labels, Place, PoolWeights, SplitLists};
 pub use views::{MultiCrop, PlainViews, Views, contact_sheet};

@@ -40,6 +40,13 @@ impl fmt::Display for ImageId {
     }
 }
 
+/// Returns a name without what a publisher added when it made the picture smaller: `ISIC_0000001` for `ISIC_0000001_downsampled`.
+///
+/// The addition is part of the id (ISIC 2019 ships 2,074 such names); other tables and years lack it.
+pub fn undecorated(name: &str) -> &str {
+    name.strip_suffix("_downsampled").unwrap_or(name)
+}
+
 /// Returns a relative path as text from which [`path_of_text`] finds the same path again.
 ///
 /// Names need not be UTF-8: bytes that are not, control characters, and every `%` are written as `%` and two hex digits.

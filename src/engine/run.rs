@@ -113,14 +113,16 @@ pub fn run(
         seconds: start.elapsed().as_secs_f64(),
         outcomes: std::mem::take(&mut run.outcomes).into_values().collect(),
     };
-    let keys = std::mem::take(&mut run.keys).into_iter();
-    let keys = keys.map(|(id, (key, digest))| (graph.node(id).name.as_str(), key, digest)).collect();
     store.watch().save()?;
     // A run that changed nothing leaves no trace, so that looking is free.
     if summary.outcomes.iter().any(|o| o.status != Status::Reused) {
         store.keep(&record(graph, &summary, started.as_secs_f64()))?;
     }
-    store.remember(&graph.name, keys)?;
+    let keys: Vec<_> = run.keys.iter().map(|(id, (key, digest))| (graph.node(*id).name.as_str(), key, *digest)).collect();
+    store.remember(&graph.name, &keys)?;
+    // Of a graph of thousands of nodes this takes a while to take apart, for which nobody waits: the process may end before.
+    let done = (std::mem::take(&mut run.keys), std::mem::take(&mut run.states));
+    std::thread::spawn(move || drop(done));
     run.tell(&Event::Run(summary.clone()));
     Ok(summary)
 }

@@ -1,7 +1,6 @@
 //! A pipeline as written: names, places and stages, and the graph they make.
 
 use std::collections::{HashMap, HashSet};
-use std::path::PathBuf;
 
 use super::edit::{Setting, apply};
 use super::matrix::{self, Axis};
@@ -290,17 +289,22 @@ impl Pipeline {
     /// Returns every file or folder that the given nodes read and that is not there, each at its place.
     pub fn missing_files(&self, ids: &[NodeId], places: &Places) -> Result<(), Mistakes> {
         let mut mistakes = Vec::new();
-        let by_name: HashMap<&str, &Written> = self.nodes.iter().map(|written| (written.name.as_str(), written)).collect();
-        let mut there: HashMap<PathBuf, bool> = HashMap::new();
+        // Many nodes read one file, and most files are there.
+        let mut there: HashSet<String> = HashSet::new();
         for id in self.graph.closure(ids) {
             let node = self.graph.node(id);
-            let Some(written) = node.name.split('[').next().and_then(|name| by_name.get(name)) else { continue };
             let before = mistakes.len();
             for source in node.stage.sources() {
-                let path = places.resolve(source.path.as_str());
-                if *there.entry(path.clone()).or_insert_with(|| path.exists()) {
+                if there.contains(source.path.as_str()) {
                     continue;
                 }
+                let path = places.resolve(source.path.as_str());
+                if path.exists() {
+                    there.insert(source.path.as_str().to_string());
+                    continue;
+                }
+                let plain = node.name.split('[').next();
+                let Some(written) = self.nodes.iter().find(|written| Some(written.name.as_str()) == plain) else { continue };
                 let span = field_span(written, &source.role);
                 // What is not written follows from what is: a table's folder from the table.
                 if span != written.name_span || mistakes.len() == before {

@@ -151,17 +151,19 @@ impl Reader<'_> {
     fn text_literal(&mut self) -> Result<String, Mistake> {
         let start = self.at;
         let mut out = String::new();
-        let mut letters = self.text[self.at + 1..].char_indices();
-        while let Some((i, c)) = letters.next() {
-            match c {
-                '"' => {
-                    self.at += i + 2;
-                    return Ok(out);
-                }
-                // Escapes other than quote and backslash are left to `ron`; names do not hold them.
-                '\\' => out.extend(letters.next().map(|(_, escaped)| escaped)),
-                _ => out.push(c),
+        self.at += 1;
+        while let Some(length) = self.rest().find(['"', '\\']) {
+            out.push_str(&self.rest()[..length]);
+            self.at += length;
+            let closes = self.rest().starts_with('"');
+            self.at += 1;
+            if closes {
+                return Ok(out);
             }
+            // Escapes other than quote and backslash are left to `ron`; names do not hold them.
+            let Some(escaped) = self.peek() else { break };
+            out.push(escaped);
+            self.at += escaped.len_utf8();
         }
         Err(Mistake::new(Span { start, end: start + 1 }, "this text is never closed"))
     }

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::backbone::{Backbone, PICTURE_MEMORY, model_bytes, on_cpu, preprocessing};
 use super::io::{self, Shelf};
-use super::kinds::{CURVE, HEAD, IMAGES, LOG, MODEL, SHEET, SNAPSHOTS};
+use super::kinds::{CURVE, HEAD, IMAGES, LOG, MODEL, SHEET, SNAPSHOTS, WEIGHTS};
 use super::watch::snapshots_bytes;
 use crate::data::{self, Augment, MultiCrop, PlainViews, Recipe, contact_sheet};
 use crate::diagnostic::{Context, Failure};
@@ -174,7 +174,8 @@ impl Stage for Dino {
 
     fn inputs(&self) -> Vec<Input> {
         let start = Input::optional("start", &self.start, MODEL);
-        vec![Input::required("images", &self.images, IMAGES), start, Input::optional("watch", &self.watch, IMAGES)]
+        let weights = Input::beside("weights", &self.images, WEIGHTS);
+        vec![Input::required("images", &self.images, IMAGES), weights, start, Input::optional("watch", &self.watch, IMAGES)]
     }
 
     fn outputs(&self) -> Vec<Output> {
@@ -209,7 +210,9 @@ impl Stage for Dino {
         let recipe = self.views();
         let shelf = Shelf(io.library());
         io::write_bytes(io, "sheet", &contact_sheet(&images, &shelf, &recipe, io.seed(), 6)?)?;
+        let weights_of_images = io.optional("weights").map(|_| io::pool_weights(io, "weights")?.of(&images)).transpose()?;
         let views = MultiCrop::new(&images, &shelf, recipe.clone(), io.seed(), PICTURE_MEMORY, io.monitor())?;
+        let views = views.weighted(weights_of_images.unwrap_or_default());
         let watched = io.optional("watch").map(|_| io::images(io, "watch")).transpose()?;
         let look = preprocessing(&recipe);
         let pictures = watched

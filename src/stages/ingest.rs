@@ -1,4 +1,4 @@
-//! `Ingest`: a data set's layout -> images and labels, two separate artefacts.
+//! `Ingest`: a data set's layout -> images and labels, two separate artefacts. One without labels gives images alone.
 
 use std::collections::HashMap;
 use std::path::{Path, PathBuf};
@@ -60,6 +60,22 @@ impl Ingest {
                  from The Cancer Imaging Archive, https://doi.org/10.7937/TCIA.AXH3-T579; \
                  `root` is its folder `BM_cytomorphology_data`, which holds `ART`, `BAS` and so on"
             }
+            Layout::HyperKvasir(ref set) if set.labelled => {
+                "HyperKvasir (Borgli et al. 2020): get `hyper-kvasir-labeled-images.zip` from https://datasets.simula.no/hyper-kvasir; \
+                 `root` is its folder `labeled-images`"
+            }
+            Layout::HyperKvasir(_) => {
+                "the frames of HyperKvasir without labels: get `hyper-kvasir-unlabeled-images.zip` from \
+                 https://datasets.simula.no/hyper-kvasir; `root` is its folder `unlabeled-images`"
+            }
+            Layout::Isic2019(_) => {
+                "ISIC 2019: get training input, ground truth and metadata from https://challenge.isic-archive.com/data/#2019; \
+                 `root` holds `ISIC_2019_Training_Input`, `ISIC_2019_Training_GroundTruth.csv` and `ISIC_2019_Training_Metadata.csv`"
+            }
+            Layout::Isic2020(_) => {
+                "ISIC 2020: get training JPEGs, ground truth and the list of duplicates from https://challenge.isic-archive.com/data/#2020; \
+                 `root` holds `train`, `ISIC_2020_Training_GroundTruth.csv` and `ISIC_2020_Training_Duplicates.csv`"
+            }
         }
     }
 }
@@ -88,10 +104,10 @@ impl Stage for Ingest {
     }
 
     fn outputs(&self) -> Vec<Output> {
-        let mut outputs = vec![Output::file("images", IMAGES), Output::file("labels", LABELS), Output::file("scan", SCAN)];
-        if self.packs() {
-            outputs.push(Output::file("pixels", PIXELS));
-        }
+        let mut outputs = vec![Output::file("images", IMAGES)];
+        outputs.extend(self.0.labelled().then(|| Output::file("labels", LABELS)));
+        outputs.push(Output::file("scan", SCAN));
+        outputs.extend(self.packs().then(|| Output::file("pixels", PIXELS)));
         outputs
     }
 
@@ -108,18 +124,23 @@ impl Stage for Ingest {
         let packed = io.output("pixels");
         let found = self.0.scan(&places, &Scan { digest_of: &digest_of, packed: &packed, monitor: io.monitor() })?;
 
-        let labels = found.labels.ok_or_else(|| Failure::new("the data set has no labels"))?;
         for note in &found.notes {
             io.monitor().note(note);
         }
         for difference in &found.differences {
             io.monitor().note(&format!("{}: {} published, {} found", difference.what, difference.expected, difference.found));
         }
-        io.monitor().note(&format!("{} of {}", count(found.images.len(), "image"), count(labels.classes().len(), "class")));
+        let many = count(found.images.len(), "image");
         io.metric("images", found.images.len() as f64);
-        io.metric("classes", labels.classes().len() as f64);
         io::write(io, "images", |out| found.images.write(out))?;
-        io::write(io, "labels", |out| labels.write(out))?;
+        match &found.labels {
+            Some(labels) => {
+                io.monitor().note(&format!("{many} of {}", count(labels.classes().len(), "class")));
+                io.metric("classes", labels.classes().len() as f64);
+                io::write(io, "labels", |out| labels.write(out))?;
+            }
+            None => io.monitor().note(&format!("{many} without labels")),
+        }
         io::write_json(io, "scan", &Scanned { notes: found.notes, differences: found.differences })
     }
 }

@@ -7,9 +7,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::data::{Files, ImageTable, Labels, SplitLists};
+use crate::data::{Alike, Files, ImageRow, ImageTable, Labels, PoolWeights, Prints, SplitLists};
 use crate::diagnostic::{Context, Failure};
 use crate::digest::Digest;
+use crate::params::Ref;
 use crate::stage::{Complaint, Io, Library};
 
 /// Reads the images at a port.
@@ -26,6 +27,33 @@ pub(super) fn labels(io: &Io, role: &str) -> Result<Labels, Failure> {
 /// Reads the parts at a port.
 pub(super) fn split(io: &Io, role: &str) -> Result<SplitLists, Failure> {
     SplitLists::read(open(io.input(role)?)?).map_err(|f| f.while_doing(format!("input `{role}`")))
+}
+
+/// Reads the fingerprints at a port, if it is connected, and finds which of `rows` are alike.
+pub(super) fn alike<'a>(
+    io: &Io,
+    role: &str,
+    rows: impl IntoIterator<Item = &'a ImageRow>,
+    near: Option<u32>,
+) -> Result<Option<Alike>, Failure> {
+    let Some(path) = io.optional(role) else { return Ok(None) };
+    let prints = Prints::read(open(path)?).map_err(|f| f.while_doing(format!("input `{role}`")))?;
+    prints.alike(rows, near).map(Some)
+}
+
+/// Says what is wrong with how alike pictures may look.
+pub(super) fn check_near(near: Option<u32>, prints: &Ref) -> Option<Complaint> {
+    let complaint = |message: String| Some(Complaint { field: "near".into(), message });
+    match near? {
+        _ if prints.is_empty() => complaint("needs fingerprints: name a node `Fingerprints` with `prints`".into()),
+        near if near > 64 => complaint(format!("must be at most 64 of 256 bits, got {near}")),
+        _ => None,
+    }
+}
+
+/// Reads the weights of a pool's images at a port.
+pub(super) fn pool_weights(io: &Io, role: &str) -> Result<PoolWeights, Failure> {
+    PoolWeights::read(open(io.input(role)?)?).map_err(|f| f.while_doing(format!("input `{role}`")))
 }
 
 /// Reads all bytes at a port.

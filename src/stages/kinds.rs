@@ -12,8 +12,12 @@ pub const PIXELS: Kind = Kind("pixels");
 pub const SCAN: Kind = Kind("scan notes");
 /// Ids of the train, test and validation parts.
 pub const SPLIT: Kind = Kind("split");
+/// What tells copies of pictures.
+pub const PRINTS: Kind = Kind("fingerprints");
 /// How many images of each class each part has.
 pub const COUNTS: Kind = Kind("class counts");
+/// How often each image of a pool comes in an epoch.
+pub const WEIGHTS: Kind = Kind("pool weights");
 /// A network's weights.
 pub const MODEL: Kind = Kind("model");
 /// A projection head and its centre.

@@ -9,7 +9,9 @@ mod results; // results of methods at numbers of labels
 mod import;
 mod import_features;
 mod ingest;
+mod fingerprints;
 mod split;
+mod pool;
 mod dino;
 mod watch; // the snapshots of a training against labels
 mod supervised; // Supervised and LinearProbe

@@ -33,6 +33,8 @@ crate::params! {
         pub images: Ref = Ref::default(),
         /// The node that divided it, for the counts by class.
         pub split: Ref = Ref::default(),
+        /// The pool that was trained on without labels, for what joining it showed.
+        pub pool: Ref = Ref::default(),
         /// Published numbers to stand beside ours.
         pub reference: Option<Reference> = None,
         /// Labels per class that the first sentence and the confusion matrices speak of.
@@ -82,6 +84,7 @@ impl Stage for Report {
         inputs.extend(Input::each("curves", &self.curves, CURVE));
         inputs.extend(self.curves.iter().enumerate().map(|(i, curve)| Input::beside(format!("sheets.{i}"), curve, SHEET)));
         inputs.extend([Input::optional("images", &self.images, SCAN), Input::optional("split", &self.split, COUNTS)]);
+        inputs.push(Input::optional("pool", &self.pool, SCAN));
         inputs
     }
 
@@ -161,6 +164,9 @@ impl Report {
             let published = |d: &crate::data::CountDifference| format!("{}: {} published, {} found", d.what, d.expected, d.found);
             data.notes.extend(scanned.differences.iter().map(published));
             data.notes.extend(scanned.notes);
+        }
+        if io.optional("pool").is_some() {
+            data.notes.extend(io::json::<Scanned>(io, "pool")?.notes);
         }
         if io.optional("split").is_some() {
             let divided: Divided = io::json(io, "split")?;

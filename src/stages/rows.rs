@@ -38,7 +38,7 @@ impl Count {
 }
 
 /// What a row is kept under: where its image's pixels come from, whatever the image is called.
-fn name(row: &ImageRow) -> Digest {
+pub(super) fn name(row: &ImageRow) -> Digest {
     Digest::of(format!("{} {}", row.file, row.place).as_bytes())
 }
 

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::io;
-use super::kinds::{COUNTS, IMAGES, LABELS, SPLIT};
-use crate::data::{ClassCounts, Split as How};
+use super::kinds::{COUNTS, IMAGES, LABELS, PRINTS, SPLIT};
+use crate::data::{ClassCounts, Guard, Protocol, Split as How};
 use crate::diagnostic::Failure;
 use crate::params::Ref;
 use crate::stage::{Complaint, Input, Io, Output, Source, Stage};
@@ -15,8 +15,17 @@ crate::params! {
     pub struct Split {
         pub images: Ref = Ref::default(),
         pub labels: Ref = Ref::default(),
+        /// A node `Fingerprints` of these images: copies that differ in their bytes are then found too, and a grouped split keeps them together.
+        pub prints: Ref = Ref::default(),
+        /// Bits of 256 in which the looks of two pictures may differ that count as one; by default pixels must be the same. 16 finds whole
+        /// pictures that were saved again at half the size, 32 most crops of cells (Chula RBC-12, where other crops are at least 45 away).
+        pub near: Option<u32> = None,
         /// `Stratified(test: 0.3)`, `GroupedStratified(test: 0.3)` or `Lists(train: "train.csv", test: "test.csv")`.
         pub how: How = How::Stratified(crate::data::Stratified::default()),
+        /// `Strict` refuses a split that divides a patient, lesion or slide; `Paper` allows it, and the report says so.
+        pub protocol: Protocol = Protocol::Strict,
+        /// Test images that every class needs. With one, its recall is 0 or 1 by chance; 0 accepts classes that are not tested at all.
+        pub min_test: usize = 2,
     }
 }
 
@@ -43,11 +52,14 @@ impl Stage for Split {
     }
 
     fn check(&self) -> Vec<Complaint> {
-        io::complaints("how", self.how.check())
+        let mut wrong = io::complaints("how", self.how.check());
+        wrong.extend(io::check_near(self.near, &self.prints));
+        wrong
     }
 
     fn inputs(&self) -> Vec<Input> {
-        vec![Input::required("images", &self.images, IMAGES), Input::required("labels", &self.labels, LABELS)]
+        let prints = Input::optional("prints", &self.prints, PRINTS);
+        vec![Input::required("images", &self.images, IMAGES), Input::required("labels", &self.labels, LABELS), prints]
     }
 
     fn sources(&self) -> Vec<Source> {
@@ -83,14 +95,20 @@ impl Stage for Split {
             .iter()
             .map(|(field, _)| io.source(&format!("how.{field}")).map(|set| &set.root))
             .collect::<Result<Vec<_>, _>>()?;
-        let division = self.how.divide(&images, &labels, io.seed(), &places)?;
+        let alike = io::alike(io, "prints", images.rows(), self.near)?;
+        let guard = Guard { alike, protocol: self.protocol, min_test: self.min_test };
+        let division = self.how.divide(&images, &labels, io.seed(), &places, &guard)?;
         division.notes.iter().for_each(|note| io.monitor().note(note));
         for (part, ids) in division.lists.parts() {
             io.metric(part, ids.len() as f64);
             io::write(io, part, |out| images.select(ids)?.write(out))?;
         }
         io::write(io, "lists", |out| division.lists.write(out))?;
-        let counts = Divided { rule: self.how.words(), classes: division.counts, notes: division.notes };
+        let rule = match self.protocol {
+            Protocol::Strict => self.how.words(),
+            Protocol::Paper => format!("{} (protocol: Paper)", self.how.words()),
+        };
+        let counts = Divided { rule, classes: division.counts, notes: division.notes };
         io::write_json(io, "counts", &counts)
     }
 }

@@ -7,9 +7,11 @@ use serde::Deserialize;
 use super::command::Command;
 use super::dino::Dino;
 use super::features::Features;
+use super::fingerprints::Fingerprints;
 use super::import::Import;
 use super::import_features::ImportFeatures;
 use super::ingest::Ingest;
+use super::pool::Pool;
 use super::report::Report;
 use super::split::Split;
 use super::supervised::{LinearProbe, Supervised};
@@ -24,7 +26,9 @@ pub enum Step {
     Import(Import),
     ImportFeatures(ImportFeatures),
     Ingest(Ingest),
+    Fingerprints(Fingerprints),
     Split(Split),
+    Pool(Pool),
     Dino(Dino),
     Watch(Watch),
     Supervised(Supervised),
@@ -43,7 +47,9 @@ impl Step {
             Self::Import(stage) => Arc::new(stage),
             Self::ImportFeatures(stage) => Arc::new(stage),
             Self::Ingest(stage) => Arc::new(stage),
+            Self::Fingerprints(stage) => Arc::new(stage),
             Self::Split(stage) => Arc::new(stage),
+            Self::Pool(stage) => Arc::new(stage),
             Self::Dino(stage) => Arc::new(stage),
             Self::Watch(stage) => Arc::new(stage),
             Self::Supervised(stage) => Arc::new(stage),

@@ -7,9 +7,10 @@
 use std::collections::{HashMap, HashSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
-use super::{Durability, Entry, Store, atomically};
+use super::{Durability, Entry, Store, Watch, atomically};
 use crate::digest::Digest;
 
 /// How many entries are handed over at once: to wake who waits costs more than to read one.
@@ -25,6 +26,7 @@ struct Found {
 /// A second thread's findings.
 pub(crate) struct Ahead {
     hints: PathBuf,
+    watch: Receiver<Arc<Watch>>,
     coming: Receiver<Vec<Found>>,
     entries: HashMap<Digest, Entry>,
     sound: HashSet<Digest>,
@@ -36,10 +38,15 @@ impl Ahead {
         let name = std::path::absolute(pipeline).unwrap_or_else(|_| pipeline.to_path_buf());
         let name = Digest::of(name.as_os_str().as_encoded_bytes());
         let hints = root.join("history").join("ahead").join(name.short());
-        let (sender, coming) = channel();
+        let ((sender, coming), (to_watch, watch)) = (channel(), channel());
         let (root, file) = (root.to_path_buf(), hints.clone());
-        std::thread::spawn(move || read(&root, &file, &sender));
-        Self { hints, coming, entries: HashMap::new(), sound: HashSet::new() }
+        std::thread::spawn(move || read(&root, &file, to_watch, &sender));
+        Self { hints, watch, coming, entries: HashMap::new(), sound: HashSet::new() }
+    }
+
+    /// Returns what the thread read of files outside, which thus is read once.
+    pub fn watch(&self) -> Option<Arc<Watch>> {
+        self.watch.recv().ok()
     }
 
     fn entry(&mut self, key: &Digest) -> Option<Entry> {
@@ -55,14 +62,21 @@ impl Ahead {
     }
 }
 
-fn read(root: &Path, hints: &Path, sender: &Sender<Vec<Found>>) {
-    let Ok(bytes) = fs::read(hints) else { return };
+fn read(root: &Path, hints: &Path, to_watch: Sender<Arc<Watch>>, sender: &Sender<Vec<Found>>) {
     let Ok(store) = Store::look(root) else { return };
+    // Who opened the store already needs it no more.
+    let _ = to_watch.send(store.watch().clone());
+    drop(to_watch);
+    let Ok(bytes) = fs::read(hints) else { return };
+    let mut sound_once: HashSet<Digest> = HashSet::new();
     for some in bytes.as_chunks::<32>().0.chunks(BATCH) {
         let found = some.iter().filter_map(|bytes| {
             let key = Digest::from_bytes(*bytes);
             let entry = store.read_entry(&key)?;
-            let sound = entry.outputs.values().map(|stored| stored.digest).filter(|digest| store.is_known_sound(digest)).collect();
+            // Many nodes make the same bytes, an empty log above all.
+            let made = entry.outputs.values().map(|stored| stored.digest);
+            let sound = made.filter(|digest| !sound_once.contains(digest) && store.is_known_sound(digest)).collect::<Vec<_>>();
+            sound_once.extend(&sound);
             Some(Found { key, entry, sound })
         });
         if sender.send(found.collect()).is_err() {
@@ -72,12 +86,6 @@ fn read(root: &Path, hints: &Path, sender: &Sender<Vec<Found>>) {
 }
 
 impl Store {
-    /// Takes over what a second thread is finding.
-    pub(crate) fn with_ahead(mut self, ahead: Ahead) -> Self {
-        self.ahead = Some(ahead).into();
-        self
-    }
-
     /// From here on nothing that was read ahead is believed: time has passed, or something ran.
     pub fn forget_ahead(&self) {
         if let Some(ahead) = &mut *self.ahead() {
@@ -141,7 +149,7 @@ mod tests {
     fn house() -> (tempfile::TempDir, Vec<Entry>, impl Fn() -> Store) {
         let folder = tempfile::tempdir().unwrap();
         let (root, pipeline) = (folder.path().join("cache"), folder.path().join("p.ron"));
-        let open = move || Store::open(&root).unwrap().with_ahead(Ahead::start(&root, &pipeline));
+        let open = move || Store::open_with(&root, Some(Ahead::start(&root, &pipeline))).unwrap();
         let store = open();
         let entries: Vec<Entry> = ["a", "b"].map(|kind| entry(&store, kind)).into();
         entries.iter().for_each(|entry| store.record(entry, Durability::Now).unwrap());

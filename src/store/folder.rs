@@ -18,7 +18,7 @@ use std::fs::{self, File};
 use std::io::Write;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use crate::diagnostic::{Context, Failure};
 use crate::digest::Digest;
@@ -32,7 +32,7 @@ const ELSEWHERE: &str = "name another folder with `--cache DIR` or `FLOW_CACHE`"
 /// An opened store.
 pub struct Store {
     root: PathBuf,
-    watch: Watch,
+    watch: Arc<Watch>,
     pub(super) spare: Spare,
     /// Whether it may only be looked at.
     looking: bool,
@@ -42,14 +42,21 @@ pub struct Store {
 impl Store {
     /// Opens the store in `root`, making the folder if need be, and sweeps what killed runs left in scratch.
     pub fn open(root: &Path) -> Result<Self, Failure> {
+        Self::open_with(root, None)
+    }
+
+    /// Opens the store as [`open`](Self::open) does, and takes over what a second thread is finding.
+    pub(crate) fn open_with(root: &Path, ahead: Option<Ahead>) -> Result<Self, Failure> {
         for folder in ["objects", "entries", "locks", "state", "pieces", "scratch", "history"] {
             fs::create_dir_all(root.join(folder))
                 .doing(|| format!("failed to open the cache at `{}`", root.display()))
                 .map_err(|f| f.help(ELSEWHERE))?;
         }
         let root = root.canonicalize().doing(|| format!("failed to open the cache at `{}`", root.display()))?;
-        let watch = Watch::open(&root.join("stat"));
-        let store = Self { root, watch, spare: Spare::default(), looking: false, ahead: Mutex::default() };
+        let path = root.join("stat");
+        let read = ahead.as_ref().and_then(Ahead::watch).filter(|watch| watch.is_of(&path));
+        let watch = read.unwrap_or_else(|| Arc::new(Watch::open(&path)));
+        let store = Self { root, watch, spare: Spare::default(), looking: false, ahead: Mutex::new(ahead) };
         store.sweep();
         Ok(store)
     }
@@ -61,7 +68,7 @@ impl Store {
             return Err(Failure::new(format!("{}: not a folder", what())).help(ELSEWHERE));
         }
         let root = if root.exists() { root.canonicalize() } else { std::path::absolute(root) }.doing(what)?;
-        let watch = Watch::open(&root.join("stat"));
+        let watch = Arc::new(Watch::open(&root.join("stat")));
         Ok(Self { root, watch, spare: Spare::default(), looking: true, ahead: Mutex::default() })
     }
 
@@ -84,7 +91,7 @@ impl Store {
     }
 
     /// Returns who knows the digests of files outside.
-    pub fn watch(&self) -> &Watch {
+    pub fn watch(&self) -> &Arc<Watch> {
         &self.watch
     }
 

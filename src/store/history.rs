@@ -60,7 +60,7 @@ impl Store {
     }
 
     /// Remembers the keys of this run's nodes, given with their digests, beside those of nodes it did not touch.
-    pub fn remember(&self, pipeline: &str, nodes: Vec<(&str, Key, Digest)>) -> Result<(), Failure> {
+    pub fn remember(&self, pipeline: &str, nodes: &[(&str, &Key, Digest)]) -> Result<(), Failure> {
         self.hint(nodes.iter().map(|(_, _, key)| *key));
         let said = nodes.iter().map(|(name, _, key)| format!("{name} {key}\n")).collect::<String>();
         let head = format!("{}\n", Digest::of(said.as_bytes()));
@@ -69,7 +69,7 @@ impl Store {
             return Ok(());
         }
         let mut history = self.history(pipeline);
-        history.nodes.extend(nodes.into_iter().map(|(name, key, _)| (name.to_string(), key)));
+        history.nodes.extend(nodes.iter().map(|(name, key, _)| (name.to_string(), (*key).clone())));
         let mut text = head.into_bytes();
         serde_json::to_writer(&mut text, &history).doing(|| "failed to write the history")?;
         atomically(&path, &text, Durability::Soon)

@@ -75,7 +75,10 @@ pub(super) fn decode(bytes: &[u8]) -> Option<Known> {
     }
     let mut rest = Rest(body.strip_prefix(MAGIC)?);
     let mut known = Known::default();
-    for _ in 0..rest.number()? {
+    let count = rest.number()? as usize;
+    // No allocation is larger than the file: what is said of one has more bytes than this.
+    known.files.reserve(count.min(rest.0.len() / 64));
+    for _ in 0..count {
         let path = PathBuf::from(rest.text()?);
         known.files.insert(path, (rest.stat()?, rest.digest()?));
     }

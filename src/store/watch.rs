@@ -47,6 +47,11 @@ impl Watch {
         Self { path: path.to_path_buf(), known: Mutex::new(Table { known, changed: false }) }
     }
 
+    /// Returns whether this is what is kept in the file at `path`.
+    pub(super) fn is_of(&self, path: &Path) -> bool {
+        self.path == path
+    }
+
     /// Keeps what was learned for later runs.
     pub fn save(&self) -> Result<(), Failure> {
         let mut table = self.table();

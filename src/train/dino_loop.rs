@@ -12,6 +12,7 @@ use super::checkpoint;
 use super::curve::{Curve, Verdict};
 use super::dino::{Dino, State, Views};
 use super::footprint::{Footprint, Setting, refuse_too_large};
+use super::mix::Mix;
 use super::plan::{Plan, members};
 use super::recipe::DinoRecipe;
 use super::snapshots::{Snapshots, Watch};
@@ -28,14 +29,14 @@ pub struct TrainedDino {
     pub snapshots: Snapshots,
 }
 
-/// Makes the views of a step, in as many parts of nearly equal size.
-fn make_parts(source: &dyn data::Views, n_views: usize, epoch: u64, images: &[usize], parts: usize) -> Result<Vec<Views>, Failure> {
+/// Makes the views of a step, in as many parts of nearly equal size. Each image comes with how often it came before.
+fn make_parts(source: &dyn data::Views, n_views: usize, images: &[(usize, u64)], parts: usize) -> Result<Vec<Views>, Failure> {
     let cut = |part: usize| part * images.len() / parts;
-    (0..parts).map(|part| make_views(source, n_views, epoch, &images[cut(part)..cut(part + 1)])).collect()
+    (0..parts).map(|part| make_views(source, n_views, &images[cut(part)..cut(part + 1)])).collect()
 }
 
 /// Makes the views of some images, image by image side by side.
-fn make_views(source: &dyn data::Views, n_views: usize, epoch: u64, images: &[usize]) -> Result<Views, Failure> {
+fn make_views(source: &dyn data::Views, n_views: usize, images: &[(usize, u64)]) -> Result<Views, Failure> {
     let (global, local) = (source.side(0), if n_views > 2 { source.side(2) } else { 0 });
     let batch = images.len();
     let mut views = Views {
@@ -47,9 +48,10 @@ fn make_views(source: &dyn data::Views, n_views: usize, epoch: u64, images: &[us
         n_local: n_views - 2,
     };
     let fill = |out: &mut [f32], side: usize, first: usize| {
-        out.par_chunks_mut((side * side * 3).max(1))
-            .enumerate()
-            .try_for_each(|(i, out)| source.fill(images[i % batch], epoch, first + i / batch, out))
+        out.par_chunks_mut((side * side * 3).max(1)).enumerate().try_for_each(|(i, out)| {
+            let (image, times) = images[i % batch];
+            source.fill(image, times, first + i / batch, out)
+        })
     };
     fill(&mut views.global, global, 0)?;
     fill(&mut views.local, local, 2)?;
@@ -84,7 +86,8 @@ pub fn train_dino(
         outputs: numbers.outputs,
         layers: numbers.head_layers,
     };
-    let plan = Plan::new(numbers, n_images);
+    let mix = Mix::of(source);
+    let plan = Plan::new(numbers, mix.per_epoch());
     look_at_memory(sizes, &head, &plan, source, n_views, monitor)?;
     let mut dino = Dino::start(sizes, &head, start, seed).checkpoint_blocks(plan.numbers.checkpoint_blocks);
     dino = dino.drop_path(plan.numbers.drop_path, seed);
@@ -100,11 +103,11 @@ pub fn train_dino(
     std::thread::scope(|scope| {
         // One batch ahead: the views of the next step are made while this one is computed.
         let (sender, receiver) = sync_channel(1);
-        let plan = &plan;
+        let (plan, mix) = (&plan, &mix);
         scope.spawn(move || {
             for step in first..plan.steps {
-                let (epoch, images) = members(seed, plan, n_images, step);
-                if sender.send(make_parts(source, n_views, epoch, &images, plan.parts)).is_err() {
+                let images = members(seed, plan, mix, step);
+                if sender.send(make_parts(source, n_views, &images, plan.parts)).is_err() {
                     return;
                 }
             }

@@ -9,6 +9,7 @@ mod dino; // the state of a training and one step of it
 mod snapshots; // the teacher's view of some pictures, for a watcher
 mod checkpoint; // the state on disk
 mod curve; // how a training went, and a verdict
+mod mix; // which images an epoch holds
 mod plan; // schedules, and which images when
 mod footprint; // memory, counted before the start
 mod dino_loop; // epochs of steps

@@ -2,10 +2,10 @@
 
 use super::curve::CurveRow;
 use super::dino::{DinoStep, StepNumbers};
+use super::mix::Mix;
 use super::optimiser::Hyper;
 use super::recipe::Numbers;
 use super::schedule::{Cosine, warm_up};
-use crate::random::Stream;
 
 /// The sizes and schedules of a training.
 pub struct Plan {
@@ -26,7 +26,7 @@ pub struct Plan {
 }
 
 impl Plan {
-    /// Plans a training on so many images.
+    /// Plans a training of which an epoch holds so many images.
     pub fn new(numbers: Numbers, n_images: usize) -> Self {
         let batch = numbers.batch.min(n_images);
         // The last images of an epoch that do not fill a step are left for the next, as DINO does.
@@ -84,9 +84,8 @@ impl Plan {
     }
 }
 
-/// The images of a step: each epoch is a permutation of its own.
-pub fn members(seed: u64, plan: &Plan, n_images: usize, step: u64) -> (u64, Vec<usize>) {
+/// The images of a step, each with how often it came before.
+pub fn members(seed: u64, plan: &Plan, mix: &Mix, step: u64) -> Vec<(usize, u64)> {
     let (epoch, place) = (step / plan.per_epoch, (step % plan.per_epoch) as usize);
-    let order = Stream::new(seed, "dino epoch").at(epoch).draws().permutation(n_images);
-    (epoch, order[place * plan.batch..(place + 1) * plan.batch].to_vec())
+    mix.epoch(seed, epoch)[place * plan.batch..(place + 1) * plan.batch].to_vec()
 }

@@ -139,6 +139,74 @@ pub fn chula(root: &Path, pictures: usize) {
     save(&ground(160, 120), &root.join(format!("Dataset/{}.jpg", pictures + 1)));
 }
 
+/// Writes `ORGAN/CATEGORY/CLASS/NAME.jpg` below `labeled-images`, and as many frames without labels below `unlabeled-images`, of which the
+/// last two are one picture.
+pub fn hyper_kvasir(root: &Path, classes: &[(&str, usize)], unlabelled: usize) {
+    for (kind, (class, n)) in classes.iter().enumerate() {
+        for i in 0..*n {
+            let mut picture = ground(36, 32);
+            cell(&mut picture, kind, i as u64, (13.0 + (i % 4) as f32 * 2.0, 12.0 + (i / 4) as f32 * 2.0));
+            save(&picture, &root.join(format!("labeled-images/lower-gi-tract/findings/{class}/{class}-{i:03}.jpg")));
+        }
+    }
+    let table =
+        classes.iter().map(|(class, _)| format!("{class}-000,Lower GI,{},findings\n", if *class == "polyps" { "polyp" } else { class }));
+    fs::write(
+        root.join("labeled-images/image-labels.csv"),
+        format!("Video file,Organ,Finding,Classification\n{}", table.collect::<String>()),
+    )
+    .unwrap();
+    for i in 0..unlabelled {
+        let (mut picture, number) = (ground(36, 32), i.min(unlabelled - 2));
+        cell(&mut picture, number % 6, 900 + number as u64, (16.0, 14.0));
+        save(&picture, &root.join(format!("unlabeled-images/images/u{i:02}.jpg")));
+    }
+}
+
+/// Writes the tables and pictures of ISIC 2019: two pictures of each lesion, every fifth name made smaller; the last has no lesion.
+pub fn isic_2019(root: &Path, classes: &[(&str, usize)]) -> Vec<(String, String)> {
+    const COLUMNS: [&str; 9] = ["MEL", "NV", "BCC", "AK", "BKL", "DF", "VASC", "SCC", "UNK"];
+    let (mut truth, mut metadata) =
+        (format!("image,{}\n", COLUMNS.join(",")), "image,age_approx,anatom_site_general,lesion_id,sex\n".to_string());
+    let mut pictures = Vec::new();
+    for (kind, (class, n)) in classes.iter().enumerate() {
+        for i in 0..*n {
+            let plain = format!("ISIC_{:07}", kind * 100 + i);
+            let name = if i % 5 == 4 { format!("{plain}_downsampled") } else { plain.clone() };
+            let mut picture = ground(40, 32);
+            cell(&mut picture, kind, i as u64, (14.0 + (i % 4) as f32 * 2.0, 12.0 + (i / 4) as f32 * 2.0));
+            save(&picture, &root.join(format!("ISIC_2019_Training_Input/{name}.jpg")));
+            truth += &format!("{name},{}\n", COLUMNS.map(|column| if column == *class { "1.0" } else { "0.0" }).join(","));
+            let lesion = if i + 1 == *n { String::new() } else { format!("L{kind}_{}", i / 2) };
+            metadata += &format!("{plain},50,torso,{lesion},female\n");
+            pictures.push((name, class.to_string()));
+        }
+    }
+    fs::write(root.join("ISIC_2019_Training_GroundTruth.csv"), truth).unwrap();
+    fs::write(root.join("ISIC_2019_Training_Metadata.csv"), metadata).unwrap();
+    pictures
+}
+
+/// Writes the tables and pictures of ISIC 2020, two pictures of each patient; the first two patients share a picture, says the list.
+pub fn isic_2020(root: &Path, pictures: usize) {
+    let mut truth = "image_name,patient_id,sex,target\n".to_string();
+    for i in 0..pictures {
+        let mut picture = ground(40, 32);
+        cell(&mut picture, i % 6, 500 + i as u64, (18.0, 15.0));
+        save(&picture, &root.join(format!("train/ISIC_9{i:06}.jpg")));
+        truth += &format!("ISIC_9{i:06},IP_{},male,{}\n", i / 2, usize::from(i % 6 == 5));
+    }
+    fs::write(root.join("ISIC_2020_Training_GroundTruth.csv"), truth).unwrap();
+    fs::write(root.join("ISIC_2020_Training_Duplicates.csv"), "image_name_1,image_name_2\nISIC_9000001,ISIC_9000002\n").unwrap();
+}
+
+/// Writes a list as the paper's code does: number, path, label.
+pub fn list(path: &Path, images: &[(String, String)]) {
+    let lines = images.iter().enumerate().map(|(i, (image, label))| format!("{i},{image},{label}\n"));
+    fs::create_dir_all(path.parent().unwrap()).unwrap();
+    fs::write(path, format!(",image,label\n{}", lines.collect::<String>())).unwrap();
+}
+
 /// Writes random weights as timm would: its names, the step counters of its batch norms, and a head for three classes.
 pub fn timm_checkpoint(path: &Path, backbone: &Xcit) {
     let weights = Weights::start(Arc::new(backbone.sizes().unwrap().layout()), 7);

@@ -6,8 +6,11 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::scan::{Check, CountDifference, Found, Ingested, OnBad, Scan, files_below, handle_bad, labels_of, look_at, looks_like_picture};
-use crate::data::names::{ImageId, text_of_path};
+use super::scan::{
+    Check, Found, Ingested, OnBad, Scan, count_differences, files_below, handle_bad, labels_of, look_at, looks_like_picture, refuse_files,
+    stem_id,
+};
+use crate::data::names::text_of_path;
 use crate::data::table::ImageTable;
 use crate::diagnostic::{Failure, count};
 use crate::params::DataPath;
@@ -49,39 +52,31 @@ pub const CLASSES: [(&str, usize); 21] = [
 
 impl BoneMarrow {
     pub(super) fn scan(&self, root: &Path, how: &Scan) -> Result<Ingested, Failure> {
-        let (mut found, mut names, mut wrong, mut passed) = (Vec::new(), BTreeMap::new(), Vec::new(), 0);
-        for path in files_below(root)? {
-            if !looks_like_picture(&path) {
-                passed += 1;
-                continue;
-            }
-            match class_of(&path) {
-                Ok(class) => {
-                    let id = ImageId(text_of_path(Path::new(path.file_stem().unwrap_or_default())));
-                    names.insert(id.clone(), class);
-                    found.push(Found { id, relative: path, group: None });
-                }
-                Err(cause) => wrong.push(format!("  `{}`: {cause}", path.display())),
-            }
-        }
-        if !wrong.is_empty() {
-            wrong.truncate(20);
-            return Err(Failure::new(format!("{} not as published:\n{}", count(wrong.len(), "file"), wrong.join("\n"))));
-        }
-        if found.is_empty() {
+        let (pictures, others): (Vec<_>, Vec<_>) = files_below(root)?.into_iter().partition(|path| looks_like_picture(path));
+        if pictures.is_empty() {
             return Err(Failure::new("no pictures: expected `CODE/RANGE/CODE_NNNNN.jpg`")
                 .help("`root` is the folder that holds the folders `ART`, `BAS` and so on"));
         }
-        let mut notes = vec!["the names tell no patient: images of one patient may lie in both train and test".to_string()];
-        if passed > 0 {
-            notes.push(format!("{} passed over that are not named like pictures", count(passed, "file")));
+        let (mut names, mut wrong) = (BTreeMap::new(), Vec::new());
+        for path in &pictures {
+            match class_of(path) {
+                Ok(class) => drop(names.insert(stem_id(path), class)),
+                Err(cause) => wrong.push((path, cause)),
+            }
         }
+        refuse_files(&wrong)?;
+        let mut notes = vec!["the names tell no patient: images of one patient may lie in both train and test".to_string()];
+        if !others.is_empty() {
+            notes.push(format!("{} passed over that are not named like pictures", count(others.len(), "file")));
+        }
+        let found = pictures.into_iter().map(|path| Found { id: stem_id(&path), relative: path, group: None }).collect();
         let (rows, bad) = look_at(root, found, self.check, how)?;
         handle_bad(bad, self.on_bad, &mut notes)?;
         let images = ImageTable::new(rows)?;
         let classes = CLASSES.iter().map(|(code, _)| code.to_string()).collect();
         let labels = labels_of(&images, Some(classes), names)?;
-        let differences = differences(&labels.counts());
+        // The publisher's page says one image more than its own table: not a difference of this copy.
+        let differences = count_differences(&CLASSES, &labels.counts(), 1);
         Ok(Ingested { images, labels: Some(labels), packed: None, notes, differences })
     }
 }
@@ -98,16 +93,4 @@ fn class_of(path: &Path) -> Result<String, String> {
         Some((prefix, _)) if prefix == code => Ok(code),
         _ => Err(format!("the folder says `{code}`, the name does not")),
     }
-}
-
-fn differences(counts: &[usize]) -> Vec<CountDifference> {
-    let differs = |what: &str, expected, found| CountDifference { what: what.to_string(), expected, found };
-    let mut out: Vec<CountDifference> =
-        CLASSES.iter().zip(counts).filter(|((_, e), f)| e != *f).map(|((code, e), f)| differs(code, *e, *f)).collect();
-    let (expected, found) = (CLASSES.iter().map(|(_, n)| n).sum(), counts.iter().sum());
-    // The publisher's page says one image more than its own table: not a difference of this copy.
-    if usize::abs_diff(expected, found) > 1 {
-        out.push(differs("all images", expected, found));
-    }
-    out
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::scan::files_below;
-use super::{BoneMarrow, Chula, Folder, Ingested, Npz, PathTable, Scan};
+use super::{BoneMarrow, Chula, Folder, HyperKvasir, Ingested, Isic2019, Isic2020, Npz, PathTable, Scan};
 use crate::data::names::text_of_path;
 use crate::diagnostic::Failure;
 use crate::params::DataPath;
@@ -23,6 +23,12 @@ pub enum Layout {
     Chula(Chula),
     /// Bone marrow cells (Matek 2021).
     BoneMarrow(BoneMarrow),
+    /// Frames of gastroscopies and colonoscopies (HyperKvasir).
+    HyperKvasir(HyperKvasir),
+    /// Skin lesions by lesion (ISIC 2019).
+    Isic2019(Isic2019),
+    /// Skin lesions by patient (ISIC 2020).
+    Isic2020(Isic2020),
 }
 
 impl Layout {
@@ -35,6 +41,19 @@ impl Layout {
             Self::Npz(l) => vec![("file", &l.file)],
             Self::Chula(l) => vec![("root", &l.root)],
             Self::BoneMarrow(l) => vec![("root", &l.root)],
+            Self::HyperKvasir(l) => vec![("root", &l.root)],
+            Self::Isic2019(l) => vec![("root", &l.root)],
+            Self::Isic2020(l) => vec![("root", &l.root)],
+        }
+    }
+
+    /// Returns whether a scan yields labels.
+    pub fn labelled(&self) -> bool {
+        match self {
+            Self::Folder(l) => l.labelled,
+            Self::Table(l) => l.label.is_some(),
+            Self::HyperKvasir(l) => l.labelled,
+            Self::Npz(_) | Self::Chula(_) | Self::BoneMarrow(_) | Self::Isic2019(_) | Self::Isic2020(_) => true,
         }
     }
 
@@ -49,7 +68,7 @@ impl Layout {
         match self {
             Self::Table(l) => wrong.extend(l.check()),
             Self::Chula(l) => wrong.extend(l.check()),
-            Self::Folder(_) | Self::Npz(_) | Self::BoneMarrow(_) => {}
+            Self::Folder(_) | Self::Npz(_) | Self::BoneMarrow(_) | Self::HyperKvasir(_) | Self::Isic2019(_) | Self::Isic2020(_) => {}
         }
         wrong
     }
@@ -99,6 +118,9 @@ impl Layout {
             Self::Npz(l) => l.scan(first, how),
             Self::Chula(l) => l.scan(first, how),
             Self::BoneMarrow(l) => l.scan(first, how),
+            Self::HyperKvasir(l) => l.scan(first, how),
+            Self::Isic2019(l) => l.scan(first, how),
+            Self::Isic2020(l) => l.scan(first, how),
         };
         ingested.map_err(|failure| failure.while_doing(format!("scanning `{}`", first.display())))
     }

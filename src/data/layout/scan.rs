@@ -212,6 +212,32 @@ pub fn looks_like_picture(path: &Path) -> bool {
     ending.is_some_and(|e| ["jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp"].contains(&e.as_str()))
 }
 
+/// Returns a file's name without its ending, as an id.
+pub fn stem_id(path: &Path) -> ImageId {
+    ImageId(text_of_path(Path::new(path.file_stem().unwrap_or_default())))
+}
+
+/// Fails when files do not lie as the publisher has them, showing the first twenty with their causes.
+pub fn refuse_files(wrong: &[(&PathBuf, String)]) -> Result<(), Failure> {
+    if wrong.is_empty() {
+        return Ok(());
+    }
+    let shown: Vec<String> = wrong.iter().take(20).map(|(path, cause)| format!("  `{}`: {cause}", path.display())).collect();
+    Err(Failure::new(format!("{} not as published:\n{}", count(wrong.len(), "file"), shown.join("\n"))))
+}
+
+/// Returns where counts by class, and all images, differ from the published ones; a total that is off by up to `slack` is none.
+pub fn count_differences(published: &[(&str, usize)], counts: &[usize], slack: usize) -> Vec<CountDifference> {
+    let differs = |what: &str, expected, found| CountDifference { what: what.to_string(), expected, found };
+    let by_class = published.iter().zip(counts).filter(|((_, expected), found)| expected != *found);
+    let mut out: Vec<CountDifference> = by_class.map(|((class, expected), found)| differs(class, *expected, *found)).collect();
+    let (expected, found) = (published.iter().map(|(_, n)| n).sum(), counts.iter().sum());
+    if usize::abs_diff(expected, found) > slack {
+        out.push(differs("all images", expected, found));
+    }
+    out
+}
+
 /// Keeps only the labels of images that are in the table.
 pub fn labels_of(images: &ImageTable, classes: Option<Vec<String>>, names: BTreeMap<ImageId, String>) -> Result<Labels, Failure> {
     let kept = names.into_iter().filter(|(id, _)| images.position(id).is_some());

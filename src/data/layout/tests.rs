@@ -27,14 +27,14 @@ pub(super) fn folder(files: &[(&str, &[u8])]) -> TempDir {
     folder
 }
 
-fn scan(layout: &Layout, place: &Path) -> Result<Ingested, crate::diagnostic::Failure> {
+pub(super) fn scan(layout: &Layout, place: &Path) -> Result<Ingested, crate::diagnostic::Failure> {
     let scratch = tempfile::tempdir().unwrap().keep();
     let how = Scan { digest_of: &hash_file, packed: &scratch.join("pixels.npy"), monitor: &Silent };
     let places: Vec<&Path> = layout.roots().iter().map(|_| place).collect();
     layout.scan(&places, &how)
 }
 
-fn classes(ingested: &Ingested) -> Vec<(String, String)> {
+pub(super) fn classes(ingested: &Ingested) -> Vec<(String, String)> {
     let labels = ingested.labels.as_ref().unwrap();
     labels.iter().map(|(id, class)| (id.to_string(), labels.classes()[class].clone())).collect()
 }

@@ -2,12 +2,13 @@
 //!
 //! Greedy: groups that weigh most come first, and each goes to the part that is then furthest from what it still lacks.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap, HashSet};
 
-use super::leaks::check_copies;
 use super::outcome::{Division, TEST, TRAIN, VALIDATION, conclude};
+use crate::data::groups::Groups;
 use crate::data::names::ImageId;
-use crate::data::table::{ImageTable, Labels};
+use crate::data::prints::Alike;
+use crate::data::table::{ImageRow, ImageTable, Labels};
 use crate::diagnostic::{Failure, count};
 use crate::random::Stream;
 
@@ -34,9 +35,10 @@ struct Group<'a> {
 }
 
 impl GroupedStratified {
-    pub(super) fn divide(&self, images: &ImageTable, labels: &Labels, seed: u64) -> Result<Division, Failure> {
-        let (mut groups, n_alone) = groups(images, labels);
-        if n_alone == images.len() && !images.is_empty() {
+    pub(super) fn divide(&self, images: &ImageTable, labels: &Labels, seed: u64, alike: Option<&Alike>) -> Result<Division, Failure> {
+        let tied = alike.map(|alike| tied(images, alike));
+        let (mut groups, n_alone) = groups(images, labels, tied.as_ref());
+        if n_alone == images.len() && !images.is_empty() && alike.is_none() {
             return Err(Failure::new("no image has a group").help("split with `Stratified`, or ingest the images with a group column"));
         }
         let mut sizes = vec![0; labels.classes().len()];
@@ -68,8 +70,11 @@ impl GroupedStratified {
             notes.push(format!("{} without a group, each taken as a group of its own", count(n_alone, "image")));
         }
         notes.push(reached(&have, &sizes, &shares, groups.len()));
-        check_copies(&parts, images, self.allow_copies, &mut notes)?;
-        conclude(parts, images, labels, self.max_per_class.map(|most| (most, seed)), notes)
+        let group = |row: &ImageRow| tied.as_ref().and_then(|tied| tied.name(&row.id)).or_else(|| row.group.clone());
+        let row = |id: &ImageId| images.position(id).map(|row| &images.rows()[row]);
+        let elsewhere: HashSet<String> = parts[TEST].iter().chain(&parts[VALIDATION]).filter_map(|id| group(row(id)?)).collect();
+        let goes_with_test = |row: &ImageRow| group(row).is_some_and(|group| elsewhere.contains(&group));
+        conclude(parts, images, labels, &goes_with_test, self.max_per_class.map(|most| (most, seed)), notes)
     }
 }
 
@@ -80,29 +85,38 @@ struct Members<'a> {
     counts: BTreeMap<usize, usize>,
 }
 
+/// The groups of images where pictures that are alike belong together too: an image is of no other group than its own at least.
+fn tied(images: &ImageTable, alike: &Alike) -> Groups {
+    let own = |row: &ImageRow| row.group.clone().unwrap_or_else(|| format!("alone:{}", row.id));
+    let mut tied = Groups::new(images.rows().iter().map(|row| (row.id.clone(), own(row))).collect());
+    let mut first: HashMap<usize, &ImageId> = HashMap::new();
+    for row in images.rows() {
+        let Some(number) = alike.of(row) else { continue };
+        tied.join(first.entry(number).or_insert(&row.id), &row.id);
+    }
+    tied
+}
+
 /// Collects the labelled images by group; also returns how many have none.
-fn groups<'a>(images: &'a ImageTable, labels: &Labels) -> (Vec<Group<'a>>, usize) {
-    let mut by_name: BTreeMap<(bool, &str), Members> = BTreeMap::new();
+fn groups<'a>(images: &'a ImageTable, labels: &Labels, tied: Option<&Groups>) -> (Vec<Group<'a>>, usize) {
+    let mut by_name: BTreeMap<(bool, String), Members> = BTreeMap::new();
     let mut n_alone = 0;
     for row in images.rows() {
         let Some(class) = labels.class_of(&row.id) else { continue };
         // The flag keeps a group apart from an image that has its name.
-        let name = match &row.group {
-            Some(group) => (true, group.as_str()),
+        let name = match tied.and_then(|tied| tied.name(&row.id)).or_else(|| row.group.clone()) {
+            Some(group) => (true, group),
             None => {
                 n_alone += 1;
-                (false, row.id.as_str())
+                (false, row.id.to_string())
             }
         };
         let members = by_name.entry(name).or_default();
         members.ids.push(&row.id);
         *members.counts.entry(class).or_default() += 1;
     }
-    let groups = by_name.into_iter().map(|((_, name), members)| Group {
-        name: name.to_string(),
-        ids: members.ids,
-        counts: members.counts.into_iter().collect(),
-    });
+    let groups =
+        by_name.into_iter().map(|((_, name), members)| Group { name, ids: members.ids, counts: members.counts.into_iter().collect() });
     (groups.collect(), n_alone)
 }
 

@@ -4,13 +4,16 @@
 
 mod allocate;
 mod grouped;
-mod leaks;
+mod guard; // what a split may not do
+mod join; // images by what lists call them
 mod lists;
 mod outcome;
 mod rule;
 mod stratified;
 
 pub use grouped::GroupedStratified;
+pub use guard::{Guard, Protocol};
+pub use join::Join;
 pub use lists::Lists;
 pub use outcome::{ClassCounts, Division};
 pub use rule::Split;

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::data::names::ImageId;
-use crate::data::table::{IdList, ImageTable, Labels, SplitLists};
+use crate::data::table::{IdList, ImageRow, ImageTable, Labels, SplitLists};
 use crate::diagnostic::{Failure, count};
 use crate::random::Stream;
 
@@ -29,11 +29,12 @@ pub const TRAIN: usize = 0;
 pub const TEST: usize = 1;
 pub const VALIDATION: usize = 2;
 
-/// Adds unlabelled images to train, thins its classes, and counts.
+/// Adds unlabelled images to train but for those that go with a test image, thins its classes, and counts.
 pub fn conclude(
     mut parts: [Vec<ImageId>; 3],
     images: &ImageTable,
     labels: &Labels,
+    goes_with_test: &dyn Fn(&ImageRow) -> bool,
     max_per_class: Option<(usize, u64)>,
     mut notes: Vec<String>,
 ) -> Result<Division, Failure> {
@@ -43,10 +44,14 @@ pub fn conclude(
             notes.push(format!("{} left out of train, which keeps at most {most} of each class", count(dropped, "image")));
         }
     }
-    let unlabelled: Vec<ImageId> = images.rows().iter().map(|r| &r.id).filter(|id| labels.class_of(id).is_none()).cloned().collect();
+    let unlabelled = images.rows().iter().filter(|row| labels.class_of(&row.id).is_none());
+    let (left_out, unlabelled): (Vec<&ImageRow>, Vec<&ImageRow>) = unlabelled.partition(|row| goes_with_test(row));
+    if !left_out.is_empty() {
+        notes.push(format!("{} without a label left out, whose group is not in train", count(left_out.len(), "image")));
+    }
     if !unlabelled.is_empty() {
         notes.push(format!("{} without a label put into train", count(unlabelled.len(), "image")));
-        parts[TRAIN].extend(unlabelled);
+        parts[TRAIN].extend(unlabelled.into_iter().map(|row| row.id.clone()));
     }
     let [train, test, validation] = parts.map(IdList::new);
     let lists = SplitLists::new(train?, test?, validation?)?;

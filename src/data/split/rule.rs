@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Division, GroupedStratified, Lists, Stratified};
+use super::{Division, GroupedStratified, Guard, Lists, Stratified};
 use crate::data::table::{ImageTable, Labels};
 use crate::diagnostic::Failure;
 use crate::params::DataPath;
@@ -53,22 +53,42 @@ impl Split {
         }
     }
 
+    fn allow_copies(&self) -> bool {
+        match self {
+            Self::Stratified(how) => how.allow_copies,
+            Self::GroupedStratified(how) => how.allow_copies,
+            Self::Lists(how) => how.allow_copies,
+        }
+    }
+
     /// Divides the images. `places` are the resolved paths of [`roots`](Self::roots), in that order.
     ///
     /// Images without a label go to train, where only label-blind work looks at them.
     ///
     /// # Errors
-    /// Parts that overlap, listed images that do not exist, classes too small to divide, copies of one file in two parts.
-    pub fn divide(&self, images: &ImageTable, labels: &Labels, seed: u64, places: &[impl AsRef<Path>]) -> Result<Division, Failure> {
+    /// Parts that overlap, listed images that do not exist, classes too small to divide, and what the guard refuses: copies of one file or
+    /// images of one group in two parts, classes with too few test images.
+    pub fn divide(
+        &self,
+        images: &ImageTable,
+        labels: &Labels,
+        seed: u64,
+        places: &[impl AsRef<Path>],
+        guard: &Guard,
+    ) -> Result<Division, Failure> {
         if let Some((field, wrong)) = self.check().into_iter().next() {
             return Err(Failure::new(format!("`{field}` {wrong}")));
         }
         let division = match self {
             Self::Stratified(how) => how.divide(images, labels, seed),
-            Self::GroupedStratified(how) => how.divide(images, labels, seed),
+            Self::GroupedStratified(how) => how.divide(images, labels, seed, guard.alike.as_ref()),
             Self::Lists(how) => how.divide(images, labels, places),
         };
-        division.map_err(|failure| failure.while_doing("splitting"))
+        let looked = division.and_then(|mut division| {
+            guard.look(&mut division, images, labels, self.allow_copies())?;
+            Ok(division)
+        });
+        looked.map_err(|failure| failure.while_doing("splitting"))
     }
 }
 

@@ -1,7 +1,6 @@
 //! A split by image in which every class has the same proportions.
 
 use super::allocate::approximate_mode;
-use super::leaks::check_copies;
 use super::outcome::{Division, conclude, rank};
 use crate::data::names::ImageId;
 use crate::data::table::{ImageTable, Labels};
@@ -62,11 +61,6 @@ impl Stratified {
                 part.extend(ids);
             }
         }
-        let mut notes = Vec::new();
-        check_copies(&parts, images, self.allow_copies, &mut notes)?;
-        if images.rows().iter().any(|row| row.group.is_some()) {
-            notes.push("the images have groups, which this split by image does not keep together".to_string());
-        }
-        conclude(parts, images, labels, self.max_per_class.map(|most| (most, seed)), notes)
+        conclude(parts, images, labels, &|_| false, self.max_per_class.map(|most| (most, seed)), Vec::new())
     }
 }

@@ -12,7 +12,13 @@ pub trait Views: Sync {
     /// Returns the side of the square view number `view`, in pixels.
     fn side(&self, view: usize) -> usize;
 
-    /// Writes view number `view` of image `image` in epoch `epoch` into `out`.
+    /// Returns how often the image comes in an epoch: 1 once, 0.25 once in four epochs, 2 twice in each. Always above 0.
+    fn weight(&self, image: usize) -> f64 {
+        let _ = image;
+        1.0
+    }
+
+    /// Writes view number `view` of image `image` into `out`, as it looks in epoch `epoch`: for a weighted image, when it comes for that time.
     ///
     /// `out` holds `side * side * 3` values, row by row, RGB interleaved, already scaled as the network expects.
     /// The same arguments always give the same bits.

@@ -20,6 +20,8 @@ pub struct MultiCrop<'a> {
     recipe: Recipe,
     /// One number for each image, made of its id.
     ids: Vec<u64>,
+    /// How often each image comes in an epoch; once where there are none.
+    weights: Vec<f64>,
     seed: u64,
     table: [[f32; 256]; 3],
 }
@@ -42,7 +44,12 @@ impl<'a> MultiCrop<'a> {
         let pictures = Held::new(images, files, recipe.base, recipe.resize, memory, monitor)?;
         let ids = images.rows().iter().map(|row| row.id.hash()).collect();
         let table = recipe.normalise.table();
-        Ok(Self { pictures, recipe, ids, seed, table })
+        Ok(Self { pictures, recipe, ids, weights: Vec::new(), seed, table })
+    }
+
+    /// Gives each image a weight: how often it comes in an epoch.
+    pub fn weighted(self, weights: Vec<f64>) -> Self {
+        Self { weights, ..self }
     }
 
     /// Returns how many views the recipe has.
@@ -71,6 +78,10 @@ impl Views for MultiCrop<'_> {
 
     fn side(&self, view: usize) -> usize {
         self.recipe.views.get(view).map_or(0, |how| how.side)
+    }
+
+    fn weight(&self, image: usize) -> f64 {
+        self.weights.get(image).copied().unwrap_or(1.0)
     }
 
     fn fill(&self, image: usize, epoch: u64, view: usize, out: &mut [f32]) -> Result<(), Failure> {
