@@ -36,7 +36,8 @@ pub use matmul::{Matrix, Shared, Start, matmul, matmul_one};
 pub use peak::peak_flops;
 pub use pieces::{PIECES, column_sums, each_row_block, pieces};
 pub use pointwise::{
-    add_column_sums, add_scaled, add_scaled_rows, dot, exp, gelu, gelu_backward, gelu_only, multiply, multiply_one, row_dots, scale_rows,
+    add_column_sums, add_scaled, add_scaled_columns, add_scaled_rows, dot, exp, gelu, gelu_backward, gelu_only, multiply, multiply_one,
+    row_dots, scale_rows,
 };
 pub use qkv::Shape as QkvShape;
 pub use stopwatch::{Spent, Stopwatch};

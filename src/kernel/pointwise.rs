@@ -169,6 +169,21 @@ pub fn add_scaled_rows(values: &mut [f32], others: &[f32], by: &[f32]) {
     rows.with_min_len(16).for_each(|((row, other), by)| add_scaled(row, other, *by));
 }
 
+vectorised! {
+    fn scaled_columns(values: &mut [f32], others: &[f32], by: &[f32]) {
+        for (row, other) in values.chunks_exact_mut(by.len()).zip(others.chunks_exact(by.len())) {
+            row.iter_mut().zip(other).zip(by).for_each(|((v, x), b)| *v += *b * *x);
+        }
+    }
+}
+
+/// values += others, of which column c is multiplied by by[c].
+pub fn add_scaled_columns(values: &mut [f32], others: &[f32], by: &[f32]) {
+    let _timer = timed(Group::Pointwise);
+    let block = (16_384 / by.len()).max(1) * by.len();
+    values.par_chunks_mut(block).zip(others.par_chunks(block)).for_each(|(v, x)| scaled_columns(v, x, by));
+}
+
 /// Returns the scalar product of each of `rows` rows of `a` with that of `b`.
 pub fn row_dots(a: &[f32], b: &[f32], rows: usize) -> Vec<f32> {
     let _timer = timed(Group::Pointwise);
@@ -202,6 +217,9 @@ mod tests {
         let mut added = vec![0.0; a.len()];
         add_scaled_rows(&mut added, &a, &[1.0, 2.0, 0.5]);
         assert!(scaled == added && scaled[70] == 2.0 * a[70] && scaled[209] == 0.5 * a[209]);
+        let mut columns = a[..6].to_vec();
+        add_scaled_columns(&mut columns, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[1.0, 0.0, -1.0]);
+        assert_eq!(columns, [a[0] + 1.0, a[1], a[2] - 3.0, a[3] + 4.0, a[4], a[5] - 6.0]);
     }
 
     #[test]

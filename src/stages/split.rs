@@ -44,7 +44,7 @@ impl Stage for Split {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn params(&self) -> Value {

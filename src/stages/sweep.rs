@@ -104,7 +104,7 @@ impl Stage for Sweep {
     }
 
     fn version(&self) -> u32 {
-        2
+        3
     }
 
     fn params(&self) -> Value {

@@ -27,7 +27,7 @@ impl Stage for Transform {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn params(&self) -> Value {

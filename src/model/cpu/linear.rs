@@ -5,7 +5,7 @@
 
 use std::ops::Range;
 
-use crate::kernel::{Matrix, Start, add_column_sums, add_scaled_rows, matmul, row_dots, scale_rows};
+use crate::kernel::{Matrix, Start, add_column_sums, add_scaled_columns, add_scaled_rows, matmul, row_dots, scale_rows};
 use crate::model::Layout;
 
 /// Where a projection's parameters lie.
@@ -97,6 +97,13 @@ impl Scaled {
         let weight = self.folded(params, gamma);
         let weight = Matrix::new(&weight, self.linear.outputs, self.linear.inputs);
         matmul(Matrix::new(z, rows, self.linear.inputs), weight.t(), x, self.linear.outputs, Start::TargetAndRow(&bias));
+    }
+
+    /// As [`forward`](Self::forward) for few rows, of which the branch's output, made in `room`, is smaller than W.
+    pub fn forward_few(&self, params: &[f32], z: &[f32], x: &mut [f32], room: &mut Vec<f32>) {
+        let Some(gamma) = &self.gamma else { return self.forward(params, z, x) };
+        self.linear.forward(params, z, room);
+        add_scaled_columns(x, room, &params[gamma.clone()]);
     }
 
     /// dz = γ·d·W; adds the gradients of W, b and γ.

@@ -68,7 +68,10 @@ impl VitBlock {
         affine(&tape.ln1.normalised, w, b, u);
         self.qkv.forward(p, u, &mut tape.qkv);
         attention_forward(shape, &tape.qkv, &mut tape.attention, &mut tape.attended);
-        self.proj.forward(p, &tape.attended, x);
+        match learn {
+            true => self.proj.forward(p, &tape.attended, x),
+            false => self.proj.forward_few(p, &tape.attended, x, u),
+        }
         leave_out(kept.map(|kept| kept[0]), before, x);
 
         keep(kept, x, before);
@@ -86,10 +89,11 @@ impl VitBlock {
         if learn {
             tape.hidden_slope.resize(tape.hidden.len(), 0.0);
             gelu(&mut tape.hidden, &mut tape.hidden_slope, bias);
+            self.fc2.forward(p, &tape.hidden, x);
         } else {
             gelu_only(&mut tape.hidden, bias);
+            self.fc2.forward_few(p, &tape.hidden, x, u);
         }
-        self.fc2.forward(p, &tape.hidden, x);
     }
 
     /// Returns the class tokens (B × D) behind the block and leaves out what they do not need: all but k and v of the other tokens, five
@@ -103,7 +107,7 @@ impl VitBlock {
         self.qkv.forward_part(p, u, 1, d..3 * d, &mut tape.qkv);
         self.qkv.forward_part(p, u, shape.tokens, 0..d, &mut tape.qkv);
         let mut class: Vec<f32> = x.chunks_exact(shape.tokens * d).flat_map(|image| image[..d].iter().copied()).collect();
-        self.proj.forward(p, &attend_row(shape, &tape.qkv), &mut class);
+        self.proj.forward_few(p, &attend_row(shape, &tape.qkv), &mut class, u);
         self.mlp(p, false, &mut class, tape, u);
         class
     }
