@@ -119,19 +119,19 @@ impl<'a> Decider<'a> {
     pub fn look(&self, id: NodeId) -> Result<Looked, Failure> {
         let node = self.graph.node(id);
         let mut looked = Looked::default();
-        for source in node.stage.sources() {
+        for source in &node.sources {
             let path = self.places.resolve(source.path.as_str());
             let known = self.lately.borrow().get(&path).cloned();
             let seen = match known {
                 Some(seen) => seen,
                 None if !path.exists() => {
                     let message = format!("`{}` does not exist: `{}` of node `{}`", path.display(), source.role, node.name);
-                    return Err(Failure::new(message).help(source.about));
+                    return Err(Failure::new(message).help(source.about.clone()));
                 }
                 None => Arc::new(self.store.watch().see(&path)?),
             };
             self.lately.borrow_mut().insert(path, seen.clone());
-            looked.seen.insert(source.role, seen);
+            looked.seen.insert(source.role.clone(), seen);
         }
         if let Some(probe) = node.stage.version_probe() {
             let known = self.programs.borrow().get(&probe).cloned();

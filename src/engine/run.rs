@@ -361,9 +361,12 @@ impl Run<'_> {
     }
 
     fn end(&mut self, outcome: Outcome) {
-        self.tell(&Event::Node(outcome.clone()));
-        // A node remade because its output was damaged has two ends; the second counts.
-        self.outcomes.insert(outcome.node, outcome);
+        let event = Event::Node(outcome);
+        self.tell(&event);
+        if let Event::Node(outcome) = event {
+            // A node remade because its output was damaged has two ends; the second counts.
+            self.outcomes.insert(outcome.node, outcome);
+        }
     }
 
     /// Returns the key and entry of a node that is done.

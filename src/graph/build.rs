@@ -46,9 +46,11 @@ pub fn build(name: &str, seed: u64, drafts: Vec<Draft>, unreadable: &[String]) -
     let resolver = Resolver { drafts: &drafts, outputs: &outputs, by_name: &by_name, unreadable };
 
     let mut wires: Vec<Vec<(String, usize, String)>> = Vec::new();
+    let mut sources: Vec<Vec<Source>> = Vec::new();
     for draft in &drafts {
+        let read = draft.stage.sources();
         // A path that is not given is told below, with what should lie there.
-        let untold: Vec<Source> = draft.stage.sources().into_iter().filter(|s| s.path.is_empty()).collect();
+        let untold: Vec<&Source> = read.iter().filter(|s| s.path.is_empty()).collect();
         for complaint in draft.stage.check().into_iter().filter(|c| untold.iter().all(|s| s.role != c.field)) {
             problems.push(Problem {
                 node: draft.name.clone(),
@@ -66,6 +68,7 @@ pub fn build(name: &str, seed: u64, drafts: Vec<Draft>, unreadable: &[String]) -
             }
         }
         problems.extend(untold.iter().map(|source| missing(draft, &source.role, &source.about)));
+        sources.push(read);
         wires.push(found);
     }
 
@@ -90,6 +93,7 @@ pub fn build(name: &str, seed: u64, drafts: Vec<Draft>, unreadable: &[String]) -
             name: drafts[old].name.clone(),
             stage: drafts[old].stage.clone(),
             seed,
+            sources: std::mem::take(&mut sources[old]),
             inputs: wires[old]
                 .iter()
                 .map(|(role, from, port)| Edge { role: role.clone(), from: place[*from], port: port.clone() })

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::stage::Stage;
+use crate::stage::{Source, Stage};
 
 /// A node's place in its graph.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -26,6 +26,8 @@ pub struct Node {
     /// The seed of the pipeline it comes from.
     pub seed: u64,
     pub inputs: Vec<Edge>,
+    /// What the stage reads outside, asked once: many are asked, and several ask.
+    pub sources: Vec<Source>,
 }
 
 /// One combination of a pipeline's matrix: which node stands for each name.

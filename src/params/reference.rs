@@ -65,14 +65,20 @@ impl<T> Serialize for Aside<T> {
 }
 
 /// Returns `value` without what is written as nothing, at any depth.
-pub fn without_nothings(value: serde_json::Value) -> serde_json::Value {
+pub fn without_nothings(mut value: serde_json::Value) -> serde_json::Value {
+    strip(&mut value);
+    value
+}
+
+fn strip(value: &mut serde_json::Value) {
     use serde_json::Value;
     match value {
-        Value::Object(map) => {
-            Value::Object(map.into_iter().map(|(k, v)| (k, without_nothings(v))).filter(|(_, v)| !v.is_null() && !all_nothing(v)).collect())
-        }
-        Value::Array(items) => Value::Array(items.into_iter().map(without_nothings).collect()),
-        other => other,
+        Value::Object(map) => map.retain(|_, v| {
+            strip(v);
+            !v.is_null() && !all_nothing(v)
+        }),
+        Value::Array(items) => items.iter_mut().for_each(strip),
+        _ => {}
     }
 }
 

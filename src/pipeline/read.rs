@@ -294,7 +294,7 @@ impl Pipeline {
         for id in self.graph.closure(ids) {
             let node = self.graph.node(id);
             let before = mistakes.len();
-            for source in node.stage.sources() {
+            for source in &node.sources {
                 if there.contains(source.path.as_str()) {
                     continue;
                 }
@@ -308,7 +308,7 @@ impl Pipeline {
                 let span = field_span(written, &source.role);
                 // What is not written follows from what is: a table's folder from the table.
                 if span != written.name_span || mistakes.len() == before {
-                    let help = format!("expected there: {}\n      {}", source.about, elsewhere(&node.name, &source, places));
+                    let help = format!("expected there: {}\n      {}", source.about, elsewhere(&node.name, source, places));
                     mistakes.push(Mistake::new(span, format!("`{}` does not exist", path.display())).help(Some(help)));
                 }
             }
