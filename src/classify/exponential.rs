@@ -4,8 +4,8 @@
 //! reduction and the constants are those of fdlibm (Sun Microsystems 1993, `e_exp.c` and `s_log1p.c`).
 
 /// ln 2 in two parts: a multiple of the first by a small whole number is exact.
-const LN2_HIGH: f64 = 6.931_471_803_691_238_164_90e-1;
-const LN2_LOW: f64 = 1.908_214_929_270_587_700_02e-10;
+const LN2_HIGH: f64 = 6.931_471_803_691_238e-1;
+const LN2_LOW: f64 = 1.908_214_929_270_587_7e-10;
 /// Added to a small number, it leaves the nearest whole number in the last bits.
 const ROUND: f64 = 6_755_399_441_055_744.0; // 1.5 · 2^52
 const ONE: u64 = 0x3ff0_0000_0000_0000;
@@ -48,14 +48,14 @@ pub(super) fn ln_1p(x: f64) -> f64 {
     let f = m - 1.0;
     let s = f / (2.0 + f);
     let z = s * s;
-    let mut p = 1.479_819_860_511_658_591e-1;
+    let mut p = 1.479_819_860_511_658_6e-1;
     for factor in [
-        1.531_383_769_920_937_332e-1,
-        1.818_357_216_161_805_012e-1,
-        2.222_219_843_214_978_396e-1,
-        2.857_142_874_366_239_149e-1,
-        3.999_999_999_940_941_908e-1,
-        6.666_666_666_666_735_130e-1,
+        1.531_383_769_920_937_3e-1,
+        1.818_357_216_161_805e-1,
+        2.222_219_843_214_978_4e-1,
+        2.857_142_874_366_239e-1,
+        3.999_999_999_940_942e-1,
+        6.666_666_666_666_735e-1,
     ] {
         p = p * z + factor;
     }
