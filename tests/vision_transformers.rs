@@ -44,7 +44,7 @@ fn every_node_takes_it_and_its_model_says_what_it_is() {
     let first = house.run("");
     assert_eq!(first.ran(), ["dino", "features", "images", "probe", "split", "sweep", "tuned"], "{}", first.err);
     house.flow(&format!("export {FILE} dino -o out")).exits(0);
-    let model = ModelFile::open(&fs::read(house.path("out/teacher")).unwrap()).unwrap();
+    let model = ModelFile::open(&fs::read(house.path("out/teacher.safetensors")).unwrap()).unwrap();
     let Sizes::Vit(sizes) = &model.about.sizes else { panic!("{}", model.about.sizes) };
     assert_eq!((sizes.dim, sizes.depth, sizes.side, sizes.registers, sizes.layer_scale), (16, 2, 8, 2, Some(0.1)));
     house.edit("drop_path: 0.2", "drop_path: 0.3");
