@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 
 use candle_core::{DType, Device, Tensor, Var};
 use flow::model::{CandleHead, CandleXcit, HeadSizes, Sizes, Tensors, XcitSizes, dino_loss, next_centre};
+use flow::train::{CandleDino, Dino, State, Training};
 use golden_help::kernels;
 use golden_help::optimiser::{Trained, cosine};
 use golden_help::{Golden, Named, folder, hold, is_zero_by_law, named};
@@ -282,13 +283,25 @@ fn candle_trains_as_torch_does_for_five_steps() {
 fn the_step_of_a_dino_node_trains_as_torch_does_for_five_steps() {
     let (golden, log) = (Golden::read("dino.safetensors"), golden_log());
     let (sizes, head) = golden_sizes(&log);
-    let (seen, losses) = kernels::trajectory(&golden, &log, &Sizes::Xcit(sizes), &head);
+    let sizes = Sizes::Xcit(sizes);
+    let on_kernels = |state: State| -> Box<dyn Training> { Box::new(Dino::resume(&sizes, &head, state)) };
+    hold_trajectory("the kernels", kernels::trajectory(&golden, &log, &sizes, &head, on_kernels));
+    for device in devices() {
+        let in_candle =
+            |state: State| -> Box<dyn Training> { Box::new(CandleDino::resume(&sizes, &head, state, &device, (0.0, 0)).unwrap()) };
+        hold_trajectory(&format!("{device:?}"), kernels::trajectory(&golden, &log, &sizes, &head, in_candle));
+    }
+}
+
+/// Holds final states and losses of a trajectory in f32.
+fn hold_trajectory(what: &str, (seen, losses): (Named, Vec<f64>)) {
+    let (golden, log) = (Golden::read("dino.safetensors"), golden_log());
     for (step, loss) in log["steps"].as_array().unwrap().iter().zip(&losses) {
         let expected = step["loss"].as_f64().unwrap();
-        assert!((loss / expected - 1.0).abs() < 1e-4, "step {}: loss {loss} instead of {expected}", step["step"]);
+        assert!((loss / expected - 1.0).abs() < 1e-4, "{what}, step {}: loss {loss} instead of {expected}", step["step"]);
     }
     // Where the gradient is zero by law AdamW makes steps of its rounding, and those of f32 are not those of the golden file.
     let bound = |name: &str| if is_zero_by_law(name) { 1e-2 } else { 1e-3 };
-    let (name, off) = hold("five steps on the kernels", &golden.part(&["student5.", "teacher5.", "centre"]), &seen, bound);
-    println!("five steps on the kernels: at most {off:.1e} off, in {name}");
+    let (name, off) = hold("five steps", &golden.part(&["student5.", "teacher5.", "centre"]), &seen, bound);
+    println!("five steps on {what}: at most {off:.1e} off, in {name}");
 }

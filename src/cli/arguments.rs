@@ -300,7 +300,7 @@ fn size(text: &str) -> Result<u64, String> {
 }
 
 /// Reads `auto`, `cpu`, `cuda`, `cuda:1`, `metal`.
-fn device(text: &str) -> Result<Device, String> {
+pub(super) fn device(text: &str) -> Result<Device, String> {
     let gpu = |device: Device, built: bool, feature: &str| match built {
         true => Ok(device),
         false => Err(format!("this flow was built without `{feature}`: build it with `--features {feature}`")),

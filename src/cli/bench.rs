@@ -8,12 +8,14 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
+use super::arguments::device;
 use super::bench_sweep::{SweepArguments, sweep};
 use super::console::print;
 use super::exit::{Exit, Stop};
 use crate::diagnostic::{Context, Failure};
 use crate::kernel::{level, memory, peak_flops};
-use crate::model::Sizes;
+use crate::model::{Sizes, open_gpu};
+use crate::stage::Device;
 use crate::train::{FeaturesBench, StepBench, StepTimes};
 
 #[derive(Subcommand)]
@@ -47,6 +49,9 @@ pub(super) struct StepArguments {
     pub warmup: usize,
     #[arg(long, value_name = "N", default_value = "2", value_parser = some)]
     pub threads: usize,
+    /// Where to compute: cpu, cuda:N or metal
+    #[arg(long, default_value = "cpu", value_parser = device)]
+    pub device: Device,
     /// Side of a global view in pixels
     #[arg(long, value_name = "PIXELS", default_value = "224", value_parser = some)]
     pub global: usize,
@@ -86,6 +91,9 @@ pub(super) struct FeaturesArguments {
     pub warmup: usize,
     #[arg(long, value_name = "N", default_value = "2", value_parser = some)]
     pub threads: usize,
+    /// Where to compute: cpu, cuda:N or metal
+    #[arg(long, default_value = "cpu", value_parser = device)]
+    pub device: Device,
 }
 
 /// How long the peak is looked for: the clock of a core needs a moment to rise.
@@ -134,7 +142,8 @@ fn speed(flops: f64, seconds: f64, threads: usize) -> [(&'static str, Value); 4]
 }
 
 fn dino_step(arguments: &StepArguments) -> Result<Value, Stop> {
-    let StepArguments { variant, batch, steps, warmup, threads, global, local, n_local, k, accumulate, checkpoint_blocks } = arguments;
+    let StepArguments { variant, batch, steps, warmup, threads, device, global, local, n_local, k, accumulate, checkpoint_blocks } =
+        arguments;
     let sides = if *n_local > 0 { vec![*global, *local] } else { vec![*global] };
     let sizes = sizes(variant, &sides)?;
     if accumulate > batch {
@@ -150,7 +159,8 @@ fn dino_step(arguments: &StepArguments) -> Result<Value, Stop> {
         accumulate: *accumulate,
         checkpoint_blocks: *checkpoint_blocks,
     };
-    let StepTimes { seconds, shares } = on_threads(*threads, || bench.run(*warmup, *steps))?;
+    let gpu = open_gpu(device)?;
+    let StepTimes { seconds, shares } = on_threads(*threads, || bench.run(*warmup, *steps, gpu.as_ref()))?;
     let best = seconds.iter().copied().fold(f64::INFINITY, f64::min);
     let mut line = json!({
         "job": "dino_step",
@@ -158,6 +168,7 @@ fn dino_step(arguments: &StepArguments) -> Result<Value, Stop> {
         "variant": variant,
         "batch": batch,
         "threads": threads,
+        "device": format!("{device:?}"),
         "seconds_per_step": best,
         "seconds": seconds,
         "images_per_second": *batch as f64 / best,
@@ -171,15 +182,17 @@ fn dino_step(arguments: &StepArguments) -> Result<Value, Stop> {
 }
 
 fn features(arguments: &FeaturesArguments) -> Result<Value, Stop> {
-    let FeaturesArguments { variant, size, batch, batches, warmup, threads } = arguments;
+    let FeaturesArguments { variant, size, batch, batches, warmup, threads, device } = arguments;
     let bench = FeaturesBench { sizes: sizes(variant, &[*size])?, side: *size, batch: *batch };
-    let seconds = on_threads(*threads, || bench.run(*warmup, *batches))?;
+    let gpu = open_gpu(device)?;
+    let seconds = on_threads(*threads, || bench.run(*warmup, *batches, gpu.as_ref()))?;
     let mut line = json!({
         "job": "features",
         "peer": program(),
         "variant": variant,
         "size": size,
         "threads": threads,
+        "device": format!("{device:?}"),
         "images_per_second": (batch * batches) as f64 / seconds,
         "peak_mib": peak_mib(),
     });

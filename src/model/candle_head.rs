@@ -81,17 +81,19 @@ pub fn dino_loss(
         }
         let target = softmax(&(teacher.detach().broadcast_sub(centre)? / teacher_temperature)?, 1)?;
         let log_p = log_softmax(&(student / student_temperature)?, 1)?;
-        let views = rows / batch;
-        let mut terms = Vec::with_capacity(2 * (views - 1));
-        for q in 0..2 {
-            let target = target.narrow(0, q * batch, batch)?;
-            for v in (0..views).filter(|v| *v != q) {
-                terms.push((&target * log_p.narrow(0, v * batch, batch)?)?.sum(1)?.mean_all()?);
-            }
-        }
-        Tensor::stack(&terms, 0)?.mean_all()?.neg()
+        let (views, outputs) = (rows / batch, student.dim(1)?);
+        // Σ over the views v ≠ q of P_q log P_v is P_q times what all views come to less q's own.
+        let all = log_p.reshape((views, batch, outputs))?.sum(0)?;
+        let view = |x: &Tensor, q: usize| x.narrow(0, q * batch, batch);
+        let others = |q: usize| view(&target, q)? * (&all - view(&log_p, q)?)?;
+        (others(0)? + others(1)?)?.sum_all()? / -((2 * (views - 1) * batch) as f64)
     };
     loss().doing(|| "computing the loss")
+}
+
+/// Returns the logarithm of the teacher's distributions, log softmax((z - c) / T), by row: (B, K) of logits (B, K) and a centre (1, K).
+pub fn dino_log_softmax(teacher: &Tensor, centre: &Tensor, temperature: f64) -> Result<Tensor> {
+    log_softmax(&(teacher.detach().broadcast_sub(centre)? / temperature)?, 1)
 }
 
 /// Returns the next centre (1, K): an exponential mean of the mean logits of the teacher.

@@ -112,6 +112,19 @@ impl Tensors {
         }
     }
 
+    /// Copies weights of the same layout over these.
+    ///
+    /// # Errors
+    /// When the device refuses.
+    pub fn set(&self, weights: &Weights) -> std::result::Result<(), Failure> {
+        let params = self.params().map(|(entry, var)| (entry, var, &weights.params));
+        for (entry, var, values) in params.chain(self.buffers().map(|(entry, var)| (entry, var, &weights.buffers))) {
+            let copy = || Tensor::from_slice(&values[entry.range()], entry.shape.as_slice(), &self.device)?.to_dtype(self.dtype);
+            copy().and_then(|values| var.set(&values)).doing(|| format!("copying `{}` to the device", entry.name))?;
+        }
+        Ok(())
+    }
+
     /// Writes new running statistics, as a training pass returns them.
     ///
     /// # Errors

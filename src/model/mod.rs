@@ -14,6 +14,7 @@ mod candle_ops; // layers in candle operations, with gradients
 mod candle_tensors; // weights on a device
 mod candle_xcit; // the networks in candle operations
 mod candle_vit;
+mod candle_network; // either of them, on a GPU
 mod candle_head; // projection head and loss in candle operations
 mod card; // what a reader of exported weights must know
 mod formats; // files of tensors of all kinds
@@ -23,7 +24,8 @@ mod names; // what others call the tensors of a backbone
 mod import; // backbones from files of others
 
 pub use accounting::{Accounting, Allowed};
-pub use candle_head::{CandleHead, dino_loss, next_centre};
+pub use candle_head::{CandleHead, dino_log_softmax, dino_loss, next_centre};
+pub use candle_network::{CandleNetwork, download, open_gpu};
 pub use candle_tensors::Tensors;
 pub use candle_vit::CandleVit;
 pub use candle_xcit::{CandleXcit, Output};

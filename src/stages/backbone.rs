@@ -8,7 +8,7 @@ use super::io;
 use crate::data::{Recipe, SplitLists};
 use crate::diagnostic::Failure;
 use crate::model::{About, ModelFile, Preprocessing, Sizes, Vit, Weights, Xcit};
-use crate::stage::{Device, Io};
+use crate::stage::Io;
 
 /// A network as written in a pipeline.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -59,14 +59,6 @@ impl Backbone {
             return Err(Failure::new(message).help("give both the same variant"));
         }
         Ok((sizes, model.weights))
-    }
-}
-
-/// The pipeline's part that must do without a GPU so far.
-pub(super) fn on_cpu(io: &Io) -> Result<(), Failure> {
-    match io.device() {
-        Device::Cpu => Ok(()),
-        device => Err(Failure::new(format!("training on {device:?} is not possible yet")).help("run with `--device cpu`")),
     }
 }
 

@@ -5,12 +5,13 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::backbone::{Backbone, PICTURE_MEMORY, model_bytes, on_cpu, preprocessing};
+use super::backbone::{Backbone, PICTURE_MEMORY, model_bytes, preprocessing};
 use super::io::{self, Shelf};
 use super::kinds::{CURVE, HEAD, IMAGES, LOG, MODEL, SHEET, SNAPSHOTS, WEIGHTS};
 use super::watch::snapshots_bytes;
 use crate::data::{self, Augment, MultiCrop, PlainViews, Recipe, contact_sheet};
 use crate::diagnostic::{Context, Failure};
+use crate::model::open_gpu;
 use crate::params::Ref;
 use crate::report::{DinoPoint, TrainingCurve, Verdict};
 use crate::stage::{Complaint, Device, Input, Io, Needs, Output, Stage};
@@ -204,7 +205,7 @@ impl Stage for Dino {
     }
 
     fn run(&self, io: &Io) -> Result<(), Failure> {
-        on_cpu(io)?;
+        let gpu = open_gpu(io.device())?;
         let images = io::images(io, "images")?;
         let (sizes, weights) = self.backbone.start(io, io.seed())?;
         let recipe = self.views();
@@ -220,8 +221,8 @@ impl Stage for Dino {
             .map(|images| PlainViews::new(images, &shelf, look.side, look.filter, look.normalisation, PICTURE_MEMORY, io.monitor()));
         let pictures = pictures.transpose()?;
         let watch = pictures.as_ref().map(|pictures| Watch { pictures, every: self.watch_every });
-        let (seed, n_views) = (io.seed(), views.n_views());
-        let trained = train_dino(&sizes, &self.training(), weights, &views, n_views, watch, seed, io.state()?, io.monitor())?;
+        let (seed, n_views, folder, gpu) = (io.seed(), views.n_views(), io.state()?, gpu.as_ref());
+        let trained = train_dino(&sizes, &self.training(), weights, &views, n_views, watch, seed, folder, gpu, io.monitor())?;
 
         io.monitor().note(&trained.curve.verdict.words());
         if let Some(images) = &watched {

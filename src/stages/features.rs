@@ -6,7 +6,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
-use super::backbone::{PICTURE_MEMORY, on_cpu};
+use super::backbone::PICTURE_MEMORY;
 use super::feature_set::{FeatureSet, MAIN};
 use super::io::{self, Shelf};
 use super::kinds::{FEATURES, IMAGES, MODEL};
@@ -15,10 +15,10 @@ use crate::classify;
 use crate::data::{Filter, IdList, ImageTable, Normalisation, PlainViews};
 use crate::diagnostic::Failure;
 use crate::digest::Digest;
-use crate::model::{ModelFile, Weights};
+use crate::model::{ModelFile, Weights, open_gpu};
 use crate::params::Ref;
 use crate::stage::{Complaint, Device, Input, Io, Needs, Output, Stage};
-use crate::train::Backbone;
+use crate::train::open_backbone;
 
 /// What a representation must beat.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -83,7 +83,7 @@ impl Stage for Features {
     }
 
     fn run(&self, io: &Io) -> Result<(), Failure> {
-        on_cpu(io)?;
+        let gpu = open_gpu(io.device())?;
         let images = io::images(io, "images")?;
         let bytes = io::bytes(io, "model")?;
         let ModelFile { weights, about } = ModelFile::open(&bytes)?;
@@ -114,8 +114,8 @@ impl Stage for Features {
             for (rows, weights) in [(Some(&mut main), Some(weights)), (untrained.as_mut(), None)] {
                 let Some(rows) = rows.filter(|rows| !rows.missing().is_empty()) else { continue };
                 let weights = weights.unwrap_or_else(|| Weights::start(Arc::new(about.sizes.layout()), io.seed()));
-                let network = Backbone::new(&about.sizes, weights);
-                rows.make(io, &count, |image| embed(&network, &views, place[&image]))?;
+                let network = open_backbone(&about.sizes, weights, gpu.as_ref())?;
+                rows.make(io, &count, network.at_once(), |images| embed(&*network, &views, images.iter().map(|image| place[image])))?;
             }
         }
         if let Some(rows) = &mut pixels {
@@ -123,7 +123,8 @@ impl Stage for Features {
             let (some, place) = part(&images, &wanted)?;
             let views =
                 PlainViews::new(&some, &shelf, small, Filter::Bilinear, Normalisation::MinusOneToOne, PICTURE_MEMORY, io.monitor())?;
-            rows.make(io, &Count::to(wanted.len()), |image| rows::pixels(&views, place[&image]).map(grey))?;
+            let row = |image: &usize| rows::pixels(&views, place[image]).map(grey);
+            rows.make(io, &Count::to(wanted.len()), 1, |images| images.iter().map(row).collect())?;
         }
 
         let mut tables = vec![(MAIN.to_string(), in_one_form(main)?)];

@@ -1,7 +1,8 @@
-//! A row of numbers for each image: those that earlier runs kept, and the others made now, each image by itself.
+//! A row of numbers for each image: those that earlier runs kept, and the others made now.
 //!
-//! By itself, because in a batch the bits of a row would depend on its company: a matrix product with other rows adds in another order.
-//! So a row that was kept is the row that would be made, and a new image costs one image.
+//! On the processor each image passes by itself, because in a batch the bits of a row would depend on its company: a matrix product with
+//! other rows adds in another order. So a row that was kept is the row that would be made, and a new image costs one image. A GPU, whose
+//! last bits are its own in any case, gets many images together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -58,18 +59,24 @@ impl<'a> Rows<'a> {
         (0..self.values.len()).filter(|i| self.values[*i].is_none()).collect()
     }
 
-    /// Makes the rows that are missing: `row` is called with the numbers of their images.
+    /// Makes the rows that are missing: `rows` is called with the numbers of so many images at a time.
     ///
     /// # Errors
     /// When a row cannot be made, or the monitor interrupts; those made until then are kept.
-    pub fn make(&mut self, io: &Io, count: &Count, row: impl Fn(usize) -> Result<Vec<f32>, Failure> + Sync) -> Result<(), Failure> {
-        // As many at a time as there are hands, twice: each holds the buffers of a whole network. No bit depends on it.
-        for some in self.missing().chunks(2 * rayon::current_num_threads()) {
+    pub fn make(
+        &mut self,
+        io: &Io,
+        count: &Count,
+        at_once: usize,
+        rows: impl Fn(&[usize]) -> Result<Vec<Vec<f32>>, Failure> + Sync,
+    ) -> Result<(), Failure> {
+        // As many calls at a time as there are hands, twice: each holds the buffers of a whole network. No bit depends on it.
+        for some in self.missing().chunks(2 * rayon::current_num_threads() * at_once) {
             if io.monitor().interrupted() {
                 return Err(Failure::interrupted());
             }
-            let made = some.par_iter().with_max_len(1).map(|i| row(*i)).collect::<Result<Vec<_>, Failure>>()?;
-            for (i, row) in some.iter().zip(made) {
+            let made = some.par_chunks(at_once).with_max_len(1).map(&rows).collect::<Result<Vec<_>, Failure>>()?;
+            for (i, row) in some.iter().zip(made.into_iter().flatten()) {
                 let bytes: Vec<u8> = row.iter().flat_map(|v| v.to_le_bytes()).collect();
                 self.pieces.put(name(&self.images.rows()[*i]), &bytes);
                 self.values[*i] = Some(row);
@@ -98,11 +105,12 @@ pub(super) fn pixels(views: &dyn Views, image: usize) -> Result<Vec<f32>, Failur
     Ok(pixels)
 }
 
-/// Returns what a network makes of one of the views.
-pub(super) fn embed(network: &dyn Encoder, views: &dyn Views, image: usize) -> Result<Vec<f32>, Failure> {
-    let mut row = Vec::with_capacity(network.dim());
-    network.embed(&pixels(views, image)?, views.side(0), &mut row)?;
-    Ok(row)
+/// Returns what a network makes of some of the views.
+pub(super) fn embed(network: &dyn Encoder, views: &dyn Views, images: impl Iterator<Item = usize>) -> Result<Vec<Vec<f32>>, Failure> {
+    let pictures = images.map(|image| pixels(views, image)).collect::<Result<Vec<_>, Failure>>()?;
+    let mut rows = Vec::with_capacity(pictures.len() * network.dim());
+    network.embed(&pictures.concat(), views.side(0), &mut rows)?;
+    Ok(rows.chunks_exact(network.dim()).map(<[f32]>::to_vec).collect())
 }
 
 /// Tells how many of `all` were taken from earlier runs, if any were.

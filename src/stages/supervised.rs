@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use serde_json::{Value, json};
 
-use super::backbone::{Backbone, PICTURE_MEMORY, everyone, model_bytes, on_cpu};
+use super::backbone::{Backbone, PICTURE_MEMORY, everyone, model_bytes};
 use super::dino::patches_fit;
 use super::feature_set::MAIN;
 use super::io::{self, Shelf};
@@ -16,12 +16,12 @@ use crate::classify::{Cell, Evaluate, Judged, Protocol, RESAMPLES, Resampling, R
 use crate::data::{Augment, IdList, ImageTable, MultiCrop, PlainViews, Preset, Recipe};
 use crate::diagnostic::Failure;
 use crate::digest::Digest;
-use crate::model::ModelFile;
+use crate::model::{ModelFile, Weights, open_gpu};
 use crate::params::Ref;
 use crate::report::{Line, Panel, Role, TrainingCurve};
 use crate::stage::{Complaint, Device, Input, Io, Needs, Output, Stage};
+use crate::train::open_backbone;
 use crate::train::supervised::{CurvePoint, LinearProbe as ProbeTraining, Supervised as Training, Task, linear_probe, supervised};
-use crate::train::{self};
 
 crate::params! {
     /// The network and a linear layer trained end to end on n labelled images per class (method notes c.3, D7 to D13).
@@ -188,7 +188,7 @@ impl Stage for Supervised {
     }
 
     fn run(&self, io: &Io) -> Result<(), Failure> {
-        on_cpu(io)?;
+        let gpu = open_gpu(io.device())?;
         let bench = Bench::open(io, protocol!(self))?;
         let recipe = crop(&self.augment);
         let shelf = Shelf(io.library());
@@ -209,7 +209,7 @@ impl Stage for Supervised {
         // Every repeat starts from the same imported weights, or from random ones of its own.
         let start = |repeat: usize| {
             let (sizes, weights) = self.backbone.start(io, io.seed().wrapping_add(repeat as u64))?;
-            Ok(train::Backbone::new(&sizes, weights))
+            open_backbone(&sizes, weights, gpu.as_ref())
         };
         let (mut cells, mut points, mut model, mut taken) = (Vec::new(), Vec::new(), None, 0);
         for (i, n) in self.per_class.iter().enumerate() {
@@ -223,7 +223,9 @@ impl Stage for Supervised {
         }
         tell_taken(io, taken, self.per_class.len() * self.repeats, "repeat");
         let (network, _) = model.ok_or_else(|| Failure::new("`per_class` is empty"))?;
-        io::write_bytes(io, "model", &model_bytes("supervised", &self.backbone.sizes()?, network.weights(), &recipe)?)?;
+        let (sizes, Weights { layout, .. }) = self.backbone.start(io, io.seed())?;
+        let weights = Weights { layout, params: network.parameters().to_vec(), buffers: network.statistics() };
+        io::write_bytes(io, "model", &model_bytes("supervised", &sizes, &weights, &recipe)?)?;
         io::write_json(io, "curve", &curve("supervised", &points))?;
         bench.write(io, ("supervised", Role::Baseline), "supervised", cells)
     }
@@ -275,7 +277,7 @@ impl Stage for LinearProbe {
     }
 
     fn run(&self, io: &Io) -> Result<(), Failure> {
-        on_cpu(io)?;
+        let gpu = open_gpu(io.device())?;
         let bench = Bench::open(io, protocol!(self))?;
         let bytes = io::bytes(io, "model")?;
         let model = ModelFile::open(&bytes)?;
@@ -285,10 +287,11 @@ impl Stage for LinearProbe {
         let shelf = Shelf(io.library());
         let augmented = MultiCrop::new(&bench.images, &shelf, recipe.clone(), io.seed(), PICTURE_MEMORY, io.monitor())?;
         let plain = PlainViews::new(&bench.images, &shelf, how.side, how.filter, how.normalisation, PICTURE_MEMORY, io.monitor())?;
-        let encoder = train::Backbone::new(&model.about.sizes, model.weights);
+        let encoder = open_backbone(&model.about.sizes, model.weights, gpu.as_ref())?;
         let scope = json!({"model": Digest::of(&bytes), "look": how});
         let mut rows = Rows::find(io, &scope, &bench.images, &[model.about.sizes.dim()])?;
-        rows.make(io, &Count::to(rows.missing().len()), |image| embed(&encoder, &plain, image))?;
+        let count = Count::to(rows.missing().len());
+        rows.make(io, &count, encoder.at_once(), |images| embed(&*encoder, &plain, images.iter().copied()))?;
         let features = rows.table(|_| {})?;
         let pieces = io.pieces(&json!({"of": made_from(io, &["images", "model"], &recipe)?}))?;
         let task = Task {
@@ -303,7 +306,7 @@ impl Stage for LinearProbe {
         };
         let (mut cells, mut points, mut taken) = (Vec::new(), Vec::new(), 0);
         for n in &self.per_class {
-            let outcome = linear_probe(&task, &self.training, *n, &encoder, &features, io.monitor())?;
+            let outcome = linear_probe(&task, &self.training, *n, &*encoder, &features, io.monitor())?;
             cells.push(outcome.cell);
             points.extend(outcome.curve);
             taken += outcome.taken;

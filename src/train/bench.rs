@@ -6,13 +6,14 @@
 use std::sync::Arc;
 use std::time::Instant;
 
+use candle_core::Device;
 use rayon::prelude::*;
 
-use super::dino::{Dino, StepNumbers, Views};
-use super::encoder::Backbone;
+use super::dino::{State, StepNumbers, Views};
+use super::encoder::open_backbone;
 use super::footprint::{Footprint, Setting};
 use super::optimiser::{Clip, Hyper};
-use super::supervised::Encoder;
+use super::training::open_training;
 use crate::diagnostic::Failure;
 use crate::kernel::clock::{GROUPS, measured};
 use crate::model::{HeadSizes, Sizes, Weights, forward_flops, head_flops, training_flops};
@@ -77,13 +78,13 @@ impl StepBench {
         Footprint::of(&self.sizes, &self.head(), &setting)
     }
 
-    /// Takes `warm_up` steps and times `steps` more.
+    /// Takes `warm_up` steps and times `steps` more, on the kernels or on a GPU.
     ///
     /// # Errors
-    /// When the views do not divide into patches, or the loss is not finite.
-    pub fn run(&self, warm_up: usize, steps: usize) -> Result<StepTimes, Failure> {
-        let weights = Weights::start(Arc::new(self.sizes.layout()), 0);
-        let mut dino = Dino::start(&self.sizes, &self.head(), weights, 0).checkpoint_blocks(self.checkpoint_blocks);
+    /// When the views do not divide into patches, the GPU refuses, or the loss is not finite.
+    pub fn run(&self, warm_up: usize, steps: usize, gpu: Option<&Device>) -> Result<StepTimes, Failure> {
+        let state = State::start(&self.head(), Weights::start(Arc::new(self.sizes.layout()), 0), 0);
+        let mut dino = open_training(&self.sizes, &self.head(), state, self.checkpoint_blocks, (0.0, 0), gpu)?;
         let part = |part: usize| {
             let batch = (part + 1) * self.batch / self.accumulate - part * self.batch / self.accumulate;
             let pixels = |side: usize, views: usize| views * batch * side * side * 3;
@@ -137,16 +138,16 @@ impl FeaturesBench {
 
     /// Embeds `warm_up` batches and then `batches` more; returns the seconds of all these together.
     ///
-    /// As the `Features` node does: each picture by itself, as many at a time as there are threads.
+    /// As the `Features` node does: on the kernels each picture by itself, as many at a time as there are threads.
     ///
     /// # Errors
-    /// When the pictures do not divide into patches.
-    pub fn run(&self, warm_up: usize, batches: usize) -> Result<f64, Failure> {
-        let network = Backbone::new(&self.sizes, Weights::start(Arc::new(self.sizes.layout()), 0));
+    /// When the pictures do not divide into patches, or the GPU refuses.
+    pub fn run(&self, warm_up: usize, batches: usize, gpu: Option<&Device>) -> Result<f64, Failure> {
+        let network = open_backbone(&self.sizes, Weights::start(Arc::new(self.sizes.layout()), 0), gpu)?;
         let pixels = noise("pictures", self.batch * self.side * self.side * 3);
         let batch = || {
-            let pictures = pixels.par_chunks_exact(self.side * self.side * 3).with_max_len(1);
-            pictures.map(|picture| network.embed(picture, self.side, &mut Vec::new())).collect::<Result<(), Failure>>()
+            let pictures = pixels.par_chunks(network.at_once() * self.side * self.side * 3).with_max_len(1);
+            pictures.map(|some| network.embed(some, self.side, &mut Vec::new())).collect::<Result<(), Failure>>()
         };
         (0..warm_up).try_for_each(|_| batch())?;
         let start = Instant::now();

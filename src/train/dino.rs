@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::dino_loss::{LossReport, LossSums, Shape, loss_and_gradient, move_centre};
 use super::optimiser::{Adam, Follower, Hyper};
-use super::representation::{effective_rank, spread};
+use super::representation::spread;
 use crate::diagnostic::Failure;
 use crate::kernel::{add_column_sums, on_workers};
-use crate::model::{Batch, DropPath, Head, HeadSizes, HeadTape, Layout, Network, Sizes, Tape, Weights};
+use crate::model::{Batch, DropPath, Entry, Head, HeadSizes, HeadTape, Layout, Network, Sizes, Tape, Weights};
 use crate::random::Stream;
 
 /// A backbone's and a head's weights.
@@ -80,22 +80,22 @@ pub struct Dino {
     drop_path: (f64, u64),
 }
 
-impl Dino {
+impl State {
     /// Starts a training: the teacher is a copy of the student (DINO; the paper's code differs, method note D25).
-    pub fn start(sizes: &Sizes, head: &HeadSizes, backbone: Weights, seed: u64) -> Self {
-        let head_weights = Weights::start(Arc::new(head.layout()), seed);
-        let student = Pair { backbone, head: head_weights };
-        let state = State {
+    pub fn start(head: &HeadSizes, backbone: Weights, seed: u64) -> Self {
+        let student = Pair { backbone, head: Weights::start(Arc::new(head.layout()), seed) };
+        Self {
             step: 0,
             teacher: student.clone(),
             centre: vec![0.0; head.outputs],
             adam_backbone: Adam::new(student.backbone.layout.clone()),
             adam_head: Adam::new(student.head.layout.clone()),
             student,
-        };
-        Self::resume(sizes, head, state)
+        }
     }
+}
 
+impl Dino {
     /// Goes on from a state.
     pub fn resume(sizes: &Sizes, head: &HeadSizes, state: State) -> Self {
         let backbone_layout: Arc<Layout> = state.student.backbone.layout.clone();
@@ -139,9 +139,9 @@ impl Dino {
         }
     }
 
-    /// Returns in how many directions the student's representations of the last step's global views vary.
-    pub fn effective_rank(&self) -> f64 {
-        effective_rank(&self.seen, self.network.sizes().dim())
+    /// Returns the student's representations of the last step's global views, row by row.
+    pub fn seen(&self) -> &[f32] {
+        &self.seen
     }
 
     /// Returns the network, which holds no weights.
@@ -181,10 +181,7 @@ impl Dino {
         let (pair, grads) = (&mut student.backbone, &mut self.backbone_grads);
         adam_backbone.step(&mut pair.params, grads, &numbers.hyper, follow(&mut teacher.backbone.params), |_| true);
         let (pair, grads) = (&mut student.head, &mut self.head_grads);
-        adam_head.step(&mut pair.params, grads, &numbers.hyper, follow(&mut teacher.head.params), |entry| {
-            // The gain of the last layer never moves; its directions not while they are frozen.
-            !(entry.name.ends_with("weight_g") || (frozen && entry.name.starts_with("last_layer")))
-        });
+        adam_head.step(&mut pair.params, grads, &numbers.hyper, follow(&mut teacher.head.params), |entry| head_moves(entry, frozen));
         move_centre(centre, &logit_sums, 2 * whole, numbers.centre_momentum);
         *step += 1;
         let centre_norm = centre.iter().map(|c| f64::from(*c).powi(2)).sum::<f64>().sqrt();
@@ -221,8 +218,7 @@ impl Dino {
         loss_and_gradient(shape, &mut self.teacher_logits, &mut self.student_logits, centre, temps.0, temps.1, sums);
         let loss = sums.report().loss;
         if !loss.is_finite() {
-            return Err(Failure::new(format!("the loss is {loss} in step {step}"))
-                .help("lower `lr`, raise `warm_up_epochs`, or keep gradient clipping on"));
+            return Err(not_finite(loss, *step));
         }
 
         let frozen = numbers.freeze_last_layer;
@@ -233,4 +229,14 @@ impl Dino {
         }
         Ok(())
     }
+}
+
+/// Tells whether a tensor of the head moves: the gain of the last layer never does, its directions not while they are frozen.
+pub(super) fn head_moves(entry: &Entry, frozen: bool) -> bool {
+    !(entry.name.ends_with("weight_g") || (frozen && entry.name.starts_with("last_layer")))
+}
+
+/// The end of a training that diverged.
+pub(super) fn not_finite(loss: f64, step: u64) -> Failure {
+    Failure::new(format!("the loss is {loss} in step {step}")).help("lower `lr`, raise `warm_up_epochs`, or keep gradient clipping on")
 }

@@ -2,8 +2,11 @@
 
 use std::sync::Arc;
 
-use super::dino::{Dino, StepNumbers, Views};
+use super::candle_dino::CandleDino;
+use super::dino::{Dino, State, StepNumbers, Views};
 use super::optimiser::{Clip, Hyper};
+use super::representation::effective_rank;
+use super::training::Training;
 use crate::model::{HeadSizes, Sizes, Vit, Weights, Xcit};
 use crate::random::Stream;
 
@@ -16,7 +19,11 @@ fn sizes() -> Sizes {
 const HEAD: HeadSizes = HeadSizes { dim: 16, hidden: 24, bottleneck: 8, outputs: 40, layers: 3 };
 
 fn dino_on(sizes: &Sizes) -> Dino {
-    Dino::start(sizes, &HEAD, Weights::start(Arc::new(sizes.layout()), 3), 3)
+    Dino::resume(sizes, &HEAD, start(sizes))
+}
+
+fn start(sizes: &Sizes) -> State {
+    State::start(&HEAD, Weights::start(Arc::new(sizes.layout()), 3), 3)
 }
 
 fn dino() -> Dino {
@@ -65,7 +72,7 @@ fn parts_that_are_alike_make_the_step_of_the_whole() {
         (of_whole.loss.spread, of_parts.loss.spread),
         (of_whole.feature_std, of_parts.feature_std),
         (of_whole.centre_norm, of_parts.centre_norm),
-        (whole.effective_rank(), parts.effective_rank()),
+        (effective_rank(whole.seen(), 16), effective_rank(parts.seen(), 16)),
     ] {
         assert!((a - b).abs() < 1e-4 * a.abs(), "{a} and {b}");
     }
@@ -122,6 +129,48 @@ fn a_vision_transformer_leaves_out_branches_by_seed_and_step_alone() {
     let start = dino_on(&sizes).state.student.backbone;
     for entry in start.layout.params() {
         assert_ne!(start.params[entry.range()], whole.student.backbone.params[entry.range()], "`{}` learns nothing", entry.name);
+    }
+}
+
+#[test]
+fn candle_operations_take_the_steps_of_the_kernels() {
+    let vit = Vit { dim: Some(16), depth: Some(3), heads: Some(2), patch: Some(4), side: Some(16), ..Vit::default() }.sizes().unwrap();
+    for (sizes, drop_path) in [(sizes(), (0.0, 0)), (vit, (0.3, 5))] {
+        // So large an epsilon that no step is made of the rounding of a gradient that is zero by law (a bias before a norm).
+        let hyper = Hyper { eps: 1e-3, ..Hyper::new(1e-3, 0.1, Clip::Agc(0.1)) };
+        let numbers = StepNumbers { hyper, freeze_last_layer: true, ..numbers() };
+        let mut kernels = dino_on(&sizes).drop_path(drop_path.0, drop_path.1);
+        let mut candle = CandleDino::resume(&sizes, &HEAD, start(&sizes), &candle_core::Device::Cpu, drop_path).unwrap();
+        for step in 0..3 {
+            let parts = [views(&[step, step + 1]), views(&[7, 8, 9])];
+            let (expected, seen) = (kernels.step(&parts, &numbers).unwrap(), candle.step(&parts, &numbers).unwrap());
+            for (a, b) in [
+                (expected.loss.loss, seen.loss.loss),
+                (expected.loss.entropy, seen.loss.entropy),
+                (expected.loss.spread, seen.loss.spread),
+                (expected.centre_norm, seen.centre_norm),
+                (expected.feature_std, seen.feature_std),
+            ] {
+                assert!((a - b).abs() < 1e-4 * a.abs(), "step {step}: {expected:?} and {seen:?}");
+            }
+        }
+        let (expected, seen) = (&kernels.state, candle.state().unwrap());
+        assert_eq!((seen.step, &seen.adam_head.steps), (3, &expected.adam_head.steps));
+        close("centre", &seen.centre, &expected.centre);
+        close("statistics", &seen.student.backbone.buffers, &expected.student.backbone.buffers);
+        close("the teacher's statistics", &seen.teacher.backbone.buffers, &expected.teacher.backbone.buffers);
+        for (what, seen, expected) in [
+            ("backbone", &seen.student.backbone.params, &expected.student.backbone.params),
+            ("head", &seen.student.head.params, &expected.student.head.params),
+            ("teacher", &seen.teacher.backbone.params, &expected.teacher.backbone.params),
+            ("moments", &seen.adam_backbone.first, &expected.adam_backbone.first),
+        ] {
+            close(what, seen, expected);
+        }
+        // A training can move from one to the other.
+        let mut moved = Dino::resume(&sizes, &HEAD, seen.clone()).drop_path(drop_path.0, drop_path.1);
+        let (a, b) = (moved.step(&[views(&[1, 2])], &numbers).unwrap(), candle.step(&[views(&[1, 2])], &numbers).unwrap());
+        assert!((a.loss.loss - b.loss.loss).abs() < 1e-4 * a.loss.loss, "{a:?} and {b:?}");
     }
 }
 

@@ -6,16 +6,19 @@ use std::path::Path;
 use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
+use candle_core::Device;
 use rayon::prelude::*;
 
 use super::checkpoint;
 use super::curve::{Curve, Verdict};
-use super::dino::{Dino, State, Views};
+use super::dino::{State, Views};
 use super::footprint::{Footprint, Setting, refuse_too_large};
 use super::mix::Mix;
 use super::plan::{Plan, members};
 use super::recipe::DinoRecipe;
+use super::representation::effective_rank;
 use super::snapshots::{Snapshots, Watch};
+use super::training::open_training;
 use crate::data;
 use crate::diagnostic::Failure;
 use crate::kernel::memory;
@@ -58,7 +61,8 @@ fn make_views(source: &dyn data::Views, n_views: usize, images: &[(usize, u64)])
     Ok(views)
 }
 
-/// Trains. `n_views` counts the two global views too; `folder` keeps checkpoints and may hold those of a killed run of the same training.
+/// Trains, on the kernels or on a GPU. `n_views` counts the two global views too; `folder` keeps checkpoints and may hold those of a killed
+/// run of the same training.
 ///
 /// # Errors
 /// When the training does not fit into memory, views cannot be made, the loss is not finite (the last checkpoint is named), the training
@@ -72,6 +76,7 @@ pub fn train_dino(
     watch: Option<Watch<'_>>,
     seed: u64,
     folder: &Path,
+    gpu: Option<&Device>,
     monitor: &dyn Monitor,
 ) -> Result<TrainedDino, Failure> {
     let n_images = source.n_images();
@@ -88,11 +93,14 @@ pub fn train_dino(
     };
     let mix = Mix::of(source);
     let plan = Plan::new(numbers, mix.per_epoch());
-    look_at_memory(sizes, &head, &plan, source, n_views, monitor)?;
-    let mut dino = Dino::start(sizes, &head, start, seed).checkpoint_blocks(plan.numbers.checkpoint_blocks);
-    dino = dino.drop_path(plan.numbers.drop_path, seed);
-    let (mut rows, mut snapshots) = checkpoint::load(folder, &mut dino.state).unwrap_or_default();
-    let first = dino.state.step;
+    if gpu.is_none() {
+        look_at_memory(sizes, &head, &plan, source, n_views, monitor)?;
+    }
+    let mut state = State::start(&head, start, seed);
+    let (mut rows, mut snapshots) = checkpoint::load(folder, &mut state).unwrap_or_default();
+    let first = state.step;
+    let (again, drop_path) = (plan.numbers.checkpoint_blocks, (plan.numbers.drop_path, seed));
+    let mut dino = open_training(sizes, &head, state, again, drop_path, gpu)?;
     if first > 0 {
         monitor.note(&format!("goes on from step {first} of {}", plan.steps));
     }
@@ -116,20 +124,20 @@ pub fn train_dino(
         let clock = Instant::now();
         for step in first..plan.steps {
             if monitor.interrupted() {
-                checkpoint::save(folder, &dino.state, &rows, &snapshots)?;
+                checkpoint::save(folder, dino.state()?, &rows, &snapshots)?;
                 return Err(Failure::interrupted());
             }
             if let Some(watch) = watch.filter(|_| step % watch_every == 0) {
-                snapshots.take(step, &dino, watch.pictures)?;
+                snapshots.take(step, &*dino, watch.pictures)?;
             }
             let views = receiver.recv().map_err(|_| Failure::new("the loader stopped"))??;
             let said = dino.step(&views, &plan.at(step)).map_err(|failure| name_checkpoint(failure, folder))?;
             if step % plan.curve_every == 0 || step + 1 == plan.steps {
-                rows.push(plan.row(step, &said, dino.effective_rank()));
+                rows.push(plan.row(step, &said, effective_rank(dino.seen(), sizes.dim())));
                 let verdict = Verdict::of(&rows, ln_k);
                 if step > plan.settled && verdict.is_bad() {
                     if plan.numbers.stop_on_collapse {
-                        checkpoint::save(folder, &dino.state, &rows, &snapshots)?;
+                        checkpoint::save(folder, dino.state()?, &rows, &snapshots)?;
                         return Err(stopped(verdict, step));
                     }
                     if !warned {
@@ -145,18 +153,18 @@ pub fn train_dino(
             let pause = (200 * cost).clamp(Duration::from_millis(500), Duration::from_secs(60));
             if saved.elapsed() >= pause && step + 1 < plan.steps {
                 let start = Instant::now();
-                checkpoint::save(folder, &dino.state, &rows, &snapshots)?;
+                checkpoint::save(folder, dino.state()?, &rows, &snapshots)?;
                 (saved, cost) = (Instant::now(), start.elapsed());
             }
         }
         Ok(())
     })?;
     if let Some(watch) = watch {
-        snapshots.take(plan.steps, &dino, watch.pictures)?;
+        snapshots.take(plan.steps, &*dino, watch.pictures)?;
     }
     let verdict = Verdict::of(&rows, ln_k);
     let curve = Curve { what: "DINO".to_string(), ln_k, steps: plan.steps, steps_per_epoch: plan.per_epoch, rows, verdict };
-    Ok(TrainedDino { state: dino.state, curve, snapshots })
+    Ok(TrainedDino { state: dino.state()?.clone(), curve, snapshots })
 }
 
 /// Says how much memory the training takes, and refuses it where there is less.
@@ -249,7 +257,7 @@ mod tests {
         let start = Weights::start(Arc::new(sizes.layout()), 1);
         let watch = Some(Watch { pictures: &Stripes, every: Some(4) });
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
-        pool.install(|| train_dino(&sizes, recipe, start, &Stripes, 4, watch, 1, folder, monitor))
+        pool.install(|| train_dino(&sizes, recipe, start, &Stripes, 4, watch, 1, folder, None, monitor))
     }
 
     fn train(folder: &Path, threads: usize, monitor: &dyn Monitor) -> Result<TrainedDino, Failure> {

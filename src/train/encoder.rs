@@ -2,6 +2,9 @@
 
 use std::sync::Mutex;
 
+use candle_core::Device;
+
+use super::candle_encoder::CandleBackbone;
 use super::supervised::{Encoder, Tensor};
 use crate::diagnostic::Failure;
 use crate::kernel::on_workers;
@@ -20,15 +23,28 @@ impl Backbone {
     pub fn new(sizes: &Sizes, weights: Weights) -> Self {
         Self { network: Network::new(sizes, weights.layout.clone()), weights, tapes: Mutex::default() }
     }
+}
 
-    /// Returns the weights as they are now.
-    pub fn weights(&self) -> &Weights {
-        &self.weights
-    }
+/// Opens a network where it is to run: on the CPU kernels, or on a GPU.
+///
+/// # Errors
+/// When the weights are not those of such a network, or the GPU refuses.
+pub fn open_backbone(sizes: &Sizes, weights: Weights, gpu: Option<&Device>) -> Result<Box<dyn Encoder>, Failure> {
+    Ok(match gpu {
+        Some(device) => Box::new(CandleBackbone::new(sizes, weights, device)?),
+        None => Box::new(Backbone::new(sizes, weights)),
+    })
+}
 
-    fn batch(pixels: &[f32], side: usize) -> Batch<'_> {
-        Batch { pixels, n: pixels.len() / (side * side * 3).max(1), height: side, width: side }
-    }
+/// Square pictures, one after another.
+pub(super) fn batch(pixels: &[f32], side: usize) -> Batch<'_> {
+    Batch { pixels, n: pixels.len() / (side * side * 3).max(1), height: side, width: side }
+}
+
+/// The tensors of a network's parameters, as optimisers go through them.
+pub(super) fn tensors(weights: &Weights) -> Vec<Tensor> {
+    let unit = |len: usize, shape: &[usize]| if shape.len() > 1 { len / shape[0] } else { len };
+    weights.layout.params().iter().map(|e| Tensor { range: e.range(), unit: unit(e.len(), &e.shape), decays: e.decays() }).collect()
 }
 
 impl Encoder for Backbone {
@@ -37,9 +53,7 @@ impl Encoder for Backbone {
     }
 
     fn tensors(&self) -> Vec<Tensor> {
-        let entries = self.weights.layout.params().iter();
-        let unit = |len: usize, shape: &[usize]| if shape.len() > 1 { len / shape[0] } else { len };
-        entries.map(|e| Tensor { range: e.range(), unit: unit(e.len(), &e.shape), decays: e.decays() }).collect()
+        tensors(&self.weights)
     }
 
     fn parameters(&self) -> &[f32] {
@@ -54,7 +68,7 @@ impl Encoder for Backbone {
         let tapes = || self.tapes.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         // Never held while kernels run: a worker that waits inside one may take up another picture meanwhile.
         let mut tape = tapes().pop().unwrap_or_default();
-        let made = on_workers(|| self.network.features(&self.weights, &Self::batch(pictures, side), &mut tape));
+        let made = on_workers(|| self.network.features(&self.weights, &batch(pictures, side), &mut tape));
         tapes().push(tape);
         features.extend(made?);
         Ok(())
@@ -72,7 +86,7 @@ impl Encoder for Backbone {
             tapes.push(Tape::default());
         }
         let tape = &mut tapes[0];
-        let batch = Self::batch(pictures, side);
+        let batch = batch(pictures, side);
         let Weights { params, buffers, .. } = &mut self.weights;
         let features = on_workers(|| self.network.forward(params, buffers, &batch, tape))?;
         let mut d = vec![0.0; features.len()];

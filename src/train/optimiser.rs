@@ -52,7 +52,7 @@ pub struct Adam {
 }
 
 /// Norms of a unit below this count as this (timm's `eps`).
-const AGC_EPS: f32 = 1e-3;
+pub(super) const AGC_EPS: f32 = 1e-3;
 
 /// One tensor's numbers for the pass.
 struct Pass {

@@ -2,11 +2,10 @@
 //!
 //! No label is known here: a watcher that knows some reads the snapshots afterwards.
 
-use super::dino::Dino;
+use super::training::Training;
 use crate::data;
 use crate::diagnostic::Failure;
-use crate::kernel::on_workers;
-use crate::model::{Batch, Tape};
+use crate::model::Batch;
 
 /// Which pictures are looked at, and how often.
 #[derive(Clone, Copy)]
@@ -25,16 +24,20 @@ pub struct Snapshots {
     pub features: Vec<f32>,
 }
 
+/// Pictures that are in memory at a time.
+const SOME: usize = 32;
+
 impl Snapshots {
-    /// Looks once. Each picture passes by itself, as in `Features`: the bits of its row do not depend on its company.
-    pub fn take(&mut self, step: u64, dino: &Dino, pictures: &dyn data::Views) -> Result<(), Failure> {
+    /// Looks once.
+    pub fn take(&mut self, step: u64, training: &dyn Training, pictures: &dyn data::Views) -> Result<(), Failure> {
         let side = pictures.side(0);
-        let (mut pixels, mut tape) = (vec![0.0; side * side * 3], Tape::default());
-        for image in 0..pictures.n_images() {
-            pictures.fill(image, 0, 0, &mut pixels)?;
-            let batch = Batch { pixels: &pixels, n: 1, height: side, width: side };
-            let row = on_workers(|| dino.network().features(&dino.state.teacher.backbone, &batch, &mut tape))?;
-            self.features.extend(row);
+        let size = side * side * 3;
+        let mut pixels = vec![0.0; SOME.min(pictures.n_images()) * size];
+        for first in (0..pictures.n_images()).step_by(SOME) {
+            let n = SOME.min(pictures.n_images() - first);
+            let pixels = &mut pixels[..n * size];
+            pixels.chunks_exact_mut(size).enumerate().try_for_each(|(i, pixels)| pictures.fill(first + i, 0, 0, pixels))?;
+            self.features.extend(training.look(&Batch { pixels, n, height: side, width: side })?);
         }
         self.steps.push(step);
         Ok(())

@@ -1,9 +1,9 @@
-//! The golden trajectory on the CPU kernels: the very step, optimiser and schedules that a `Dino` node runs.
+//! The golden trajectory on the very step, optimiser and schedules that a `Dino` node runs.
 
 use std::sync::Arc;
 
 use flow::model::{HeadSizes, Layout, Sizes};
-use flow::train::{Adam, Clip, Cosine, Dino, Hyper, Pair, State, StepNumbers, StepViews, warm_up};
+use flow::train::{Adam, Clip, Cosine, Hyper, Pair, State, StepNumbers, StepViews, Training, warm_up};
 use serde_json::Value;
 
 use super::{Golden, Named, named};
@@ -18,8 +18,14 @@ fn pixels(golden: &Golden, name: &str) -> (Vec<f32>, usize, usize) {
     ((0..views * batch).flat_map(one).collect(), views, height)
 }
 
-/// Plays the trajectory; returns the final states and each step's loss.
-pub fn trajectory(golden: &Golden, log: &Value, sizes: &Sizes, head: &HeadSizes) -> (Named, Vec<f64>) {
+/// Plays the trajectory with the training that `open` makes of its start; returns the final states and each step's loss.
+pub fn trajectory(
+    golden: &Golden,
+    log: &Value,
+    sizes: &Sizes,
+    head: &HeadSizes,
+    open: impl FnOnce(State) -> Box<dyn Training>,
+) -> (Named, Vec<f64>) {
     let config = &log["config"];
     let number = |key: &str| config[key].as_u64().unwrap();
     let float = |key: &str| config[key].as_f64().unwrap();
@@ -35,7 +41,7 @@ pub fn trajectory(golden: &Golden, log: &Value, sizes: &Sizes, head: &HeadSizes)
         student: start,
         centre: vec![0.0; head.outputs],
     };
-    let mut dino = Dino::resume(sizes, head, state);
+    let mut dino = open(state);
     let steps = number("steps");
     let cosine = |key: &str, warm_up: u64| Cosine { from: pair(key).0, to: pair(key).1, steps, warm_up };
     let (rate, decay, momentum) = (cosine("lr", number("lr_warmup_steps")), cosine("weight_decay", 0), cosine("momentum", 0));
@@ -57,7 +63,8 @@ pub fn trajectory(golden: &Golden, log: &Value, sizes: &Sizes, head: &HeadSizes)
     });
     let losses = losses.collect();
     let mut seen = Named::new();
-    for (who, pair) in [("student", &dino.state.student), ("teacher", &dino.state.teacher)] {
+    let state = dino.state().unwrap();
+    for (who, pair) in [("student", &state.student), ("teacher", &state.teacher)] {
         for (part, weights) in [("backbone", &pair.backbone), ("head", &pair.head)] {
             let layout = &weights.layout;
             let all = layout.params().iter().map(|e| (e, &weights.params)).chain(layout.buffers().iter().map(|e| (e, &weights.buffers)));
@@ -68,6 +75,6 @@ pub fn trajectory(golden: &Golden, log: &Value, sizes: &Sizes, head: &HeadSizes)
             seen.append(&mut named(all.map(of)));
         }
     }
-    seen.insert("centre".to_string(), (vec![1, head.outputs], dino.state.centre.iter().map(|v| f64::from(*v)).collect()));
+    seen.insert("centre".to_string(), (vec![1, head.outputs], state.centre.iter().map(|v| f64::from(*v)).collect()));
     (seen, losses)
 }

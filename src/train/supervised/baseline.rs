@@ -96,18 +96,18 @@ pub(crate) fn read(views: &dyn Views, images: &[usize], epoch: u64) -> Result<Ve
 ///
 /// # Errors
 /// When the parameters have mistakes, an image is missing or unreadable, the loss is no longer finite, or the monitor interrupts.
-pub fn supervised<E: Encoder>(
+pub fn supervised(
     task: &Task<'_>,
     how: &Supervised,
     per_class: usize,
-    start: &dyn Fn(usize) -> Result<E, Failure>,
+    start: &dyn Fn(usize) -> Result<Box<dyn Encoder>, Failure>,
     monitor: &dyn Monitor,
-) -> Result<Outcome<(E, Linear)>, Failure> {
+) -> Result<Outcome<(Box<dyn Encoder>, Linear)>, Failure> {
     crate::classify::refuse("supervised training", &how.check())?;
     let images = task.images()?;
     let classes = task.roster.classes.len();
     let kept = task.repeats("DL", how, per_class);
-    let fresh = |repeat: usize| -> Result<Network<'_, E>, Failure> {
+    let fresh = |repeat: usize| -> Result<Network<'_>, Failure> {
         let encoder = start(repeat)?;
         let head = Linear::new(encoder.dim(), classes, &Stream::new(task.seed, "supervised head").at(repeat as u64));
         let tensors = encoder.tensors();
@@ -177,12 +177,12 @@ pub(crate) fn head_tensors(head: &Linear) -> Vec<Tensor> {
 }
 
 /// Network and linear layer while they learn.
-struct Network<'a, E> {
+struct Network<'a> {
     task: &'a Task<'a>,
     how: &'a Supervised,
     images: &'a Images,
     repeat: usize,
-    encoder: E,
+    encoder: Box<dyn Encoder>,
     head: Linear,
     tensors: Vec<Tensor>,
     head_tensors: Vec<Tensor>,
@@ -194,7 +194,7 @@ struct Network<'a, E> {
     weights: Vec<f32>,
 }
 
-impl<E: Encoder> Network<'_, E> {
+impl Network<'_> {
     fn predict_images(&self, images: &[usize], monitor: &dyn Monitor) -> Result<Vec<usize>, Failure> {
         let mut predicted = Vec::with_capacity(images.len());
         let mut features = Vec::new();
@@ -210,7 +210,7 @@ impl<E: Encoder> Network<'_, E> {
     }
 }
 
-impl<E: Encoder> Learner for Network<'_, E> {
+impl Learner for Network<'_> {
     fn step(&mut self, batch: &[Row], epoch: u64, rate: f64) -> Result<f64, Failure> {
         let images: Vec<usize> = batch.iter().map(|(row, _)| self.images.train[*row]).collect();
         let truth: Vec<usize> = batch.iter().map(|(_, class)| *class).collect();

@@ -16,9 +16,14 @@ pub struct Tensor {
 }
 
 /// A network whose parameters are one flat list.
-pub trait Encoder: Sync {
+pub trait Encoder: Send + Sync {
     /// Numbers per feature row.
     fn dim(&self) -> usize;
+
+    /// How many pictures should be embedded together: one, where the bits of its features would depend on its company.
+    fn at_once(&self) -> usize {
+        1
+    }
 
     /// The tensors that make up the parameters, in order and without gaps.
     fn tensors(&self) -> Vec<Tensor>;

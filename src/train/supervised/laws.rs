@@ -128,9 +128,9 @@ fn quick() -> Stop {
     Stop { evaluate_every: 10, warm_up: 5, max_steps: Some(200), blind_steps: 60, ..Stop::default() }
 }
 
-fn baseline(pieces: &Memory, per_class: usize, monitor: &dyn Monitor) -> Result<Outcome<(Tiny, Linear)>, Failure> {
+fn baseline(pieces: &Memory, per_class: usize, monitor: &dyn Monitor) -> Result<Outcome<(Box<dyn Encoder>, Linear)>, Failure> {
     let how = Supervised { rate: 1e-2, batch: 16, schedule: Schedule::Constant, stop: quick(), ..Supervised::default() };
-    with_task(pieces, |task| supervised(task, &how, per_class, &|repeat| Ok(Tiny::new(repeat)), monitor))
+    with_task(pieces, |task| supervised(task, &how, per_class, &|repeat| Ok(Box::new(Tiny::new(repeat))), monitor))
 }
 
 fn plain_features() -> Features {
@@ -208,7 +208,7 @@ fn a_training_cut_off_and_started_again_ends_the_same_on_any_number_of_threads()
     let pool = rayon::ThreadPoolBuilder::new().num_threads(3).build().unwrap();
     let resumed = pool.install(|| baseline(&cut, 1, &Silent)).unwrap();
     assert_eq!((resumed.cell, resumed.curve), (expected.cell, expected.curve));
-    assert_eq!(resumed.model.unwrap().0.w, expected.model.unwrap().0.w);
+    assert_eq!(resumed.model.unwrap().0.parameters(), expected.model.unwrap().0.parameters());
     assert_eq!((expected.taken, resumed.taken), (0, 1));
     // Only what was not finished is trained again.
     assert!(baseline(&cut, 1, &After(AtomicUsize::new(1))).is_ok());
@@ -218,7 +218,7 @@ fn a_training_cut_off_and_started_again_ends_the_same_on_any_number_of_threads()
 fn a_loss_that_is_no_number_stops_the_training() {
     let pieces = Memory::default();
     let how = Supervised { rate: 1e30, clip: None, schedule: Schedule::Constant, stop: quick(), ..Supervised::default() };
-    let failure = with_task(&pieces, |task| supervised(task, &how, 5, &|_| Ok(Tiny::new(0)), &Silent)).err().unwrap();
+    let failure = with_task(&pieces, |task| supervised(task, &how, 5, &|_| Ok(Box::new(Tiny::new(0))), &Silent)).err().unwrap();
     assert!(failure.message().starts_with("the loss is NaN at step"), "{failure}");
 }
 
@@ -231,7 +231,7 @@ fn mistakes_and_missing_pictures_are_named() {
     assert_eq!(failure.message(), "linear probe: `batch` must be at least 1, got 0; `crops` must be at least 1, got 0");
     let failure = with_task(&pieces, |task| {
         let place = HashMap::new();
-        supervised(&Task { place: &place, ..*task }, &Supervised::default(), 5, &|_| Ok(Tiny::new(0)), &Silent).err().unwrap()
+        supervised(&Task { place: &place, ..*task }, &Supervised::default(), 5, &|_| Ok(Box::new(Tiny::new(0))), &Silent).err().unwrap()
     });
     assert_eq!(failure.message(), "`002` takes part but is not among the pictures");
 }

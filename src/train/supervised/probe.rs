@@ -132,14 +132,16 @@ struct Layer<'a> {
 }
 
 impl Layer<'_> {
-    /// Embeds one crop by itself, so that its bits do not depend on its company.
-    fn embed(&self, image: usize, crop: u64) -> Result<Vec<f32>, Failure> {
+    /// Embeds some crops together.
+    fn embed(&self, crops: &[(usize, u64)]) -> Result<Vec<Vec<f32>>, Failure> {
         let side = self.task.augmented.side(0);
-        let mut picture = vec![0.0; side * side * 3];
-        self.task.augmented.fill(image, crop, 0, &mut picture)?;
-        let mut features = Vec::with_capacity(self.head.dim);
-        self.encoder.embed(&picture, side, &mut features)?;
-        Ok(features)
+        let size = side * side * 3;
+        let mut pictures = vec![0.0; crops.len() * size];
+        let places = pictures.chunks_exact_mut(size).zip(crops);
+        places.into_iter().try_for_each(|(picture, (image, crop))| self.task.augmented.fill(*image, *crop, 0, picture))?;
+        let mut features = Vec::with_capacity(crops.len() * self.head.dim);
+        self.encoder.embed(&pictures, side, &mut features)?;
+        Ok(features.chunks_exact(self.head.dim).map(<[f32]>::to_vec).collect())
     }
 }
 
@@ -148,8 +150,8 @@ impl Learner for Layer<'_> {
         let crop = epoch % self.how.crops as u64;
         let wanted: Vec<(usize, u64)> = batch.iter().map(|(row, _)| (self.images.train[*row], crop)).collect();
         let missing: Vec<(usize, u64)> = wanted.iter().copied().filter(|key| !self.crops.contains_key(key)).collect();
-        let made = missing.par_iter().map(|&(image, crop)| self.embed(image, crop)).collect::<Result<Vec<_>, Failure>>()?;
-        self.crops.extend(missing.into_iter().zip(made));
+        let made = missing.par_chunks(self.encoder.at_once()).map(|crops| self.embed(crops)).collect::<Result<Vec<_>, Failure>>()?;
+        self.crops.extend(missing.into_iter().zip(made.concat()));
         let features: Vec<f32> = wanted.iter().flat_map(|key| self.crops[key].iter().copied()).collect();
         let truth: Vec<usize> = batch.iter().map(|(_, class)| *class).collect();
         let loss = self.head.cross_entropy(&features, &truth, &self.weights, &mut self.gradient, None);
