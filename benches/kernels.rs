@@ -104,7 +104,7 @@ fn optimiser(rows: &mut Vec<Row>) {
     let hyper = Hyper::new(1e-4, 0.04, Clip::Agc(0.32));
     rows.push((
         "optimiser".to_string(),
-        best(|| adam.step(&mut p, &mut g, &hyper, Some(Follower { params: &mut t, momentum: 0.996 }), |_| true)),
+        best(|| adam.step(&mut p, &mut g, &hyper, Some(Follower { params: &mut t, momentum: 0.996 }), |_| 1.0)),
         None,
     ));
 }

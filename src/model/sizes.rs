@@ -59,6 +59,26 @@ impl Sizes {
         }
     }
 
+    /// Returns to which layer a tensor of the network belongs, counted from the pixels: 0 for patches, positions and tokens, then block by
+    /// block, and [`top_layer`](Self::top_layer) for the final norm. As timm's `group_matcher`.
+    pub fn layer(&self, tensor: &str) -> usize {
+        let number = |prefix: &str| tensor.strip_prefix(prefix)?.split('.').next()?.parse::<usize>().ok();
+        match (number("blocks."), number("cls_attn_blocks.")) {
+            (Some(block), _) => 1 + block,
+            (_, Some(block)) => 1 + self.depth() + block,
+            _ if tensor.starts_with("norm.") => self.top_layer(),
+            _ => 0,
+        }
+    }
+
+    /// Returns the number of the last layer.
+    pub fn top_layer(&self) -> usize {
+        match self {
+            Self::Xcit(own) => 1 + own.depth + own.cls_depth,
+            Self::Vit(own) => 1 + own.depth,
+        }
+    }
+
     /// Returns the side of a patch in pixels.
     pub fn patch(&self) -> usize {
         match self {
@@ -147,6 +167,16 @@ mod tests {
             let vit = Vit::named(name).sizes().unwrap();
             assert_eq!(serde_json::from_str::<Sizes>(&serde_json::to_string(&vit).unwrap()).unwrap(), vit);
         }
+    }
+
+    #[test]
+    fn layers_are_counted_from_the_pixels_to_the_final_norm() {
+        let xcit = Xcit::named("nano_12_p16").sizes().unwrap();
+        let layers = ["cls_token", "patch_embed.proj.0.0.weight", "blocks.0.norm1.weight", "blocks.11.gamma1"].map(|name| xcit.layer(name));
+        assert_eq!(layers, [0, 0, 1, 12]);
+        assert_eq!(["cls_attn_blocks.0.attn.q.weight", "cls_attn_blocks.1.gamma2", "norm.bias"].map(|name| xcit.layer(name)), [13, 14, 15]);
+        let vit = Vit::named("small_p14").sizes().unwrap();
+        assert_eq!(["pos_embed", "blocks.3.ls1.gamma", "norm.weight"].map(|name| vit.layer(name)), [0, 4, 13]);
     }
 
     #[test]

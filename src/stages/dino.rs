@@ -58,6 +58,10 @@ crate::params! {
         pub centre_momentum: Option<f64> = None,
         pub clip: Option<Clip> = None,
         pub freeze_last_layer: Option<usize> = None,
+        /// Epochs at the start in which the head learns alone, so that it finds its place before the backbone at `start` moves.
+        pub freeze_backbone: usize = 0,
+        /// Learning rate of each layer of the backbone, of what the one above it gets: below 1 a start is kept longer near the pixels.
+        pub layer_decay: f64 = 1.0,
         /// Prototypes: width of the head's output.
         pub outputs: Option<usize> = None,
         pub hidden: Option<usize> = None,
@@ -104,6 +108,8 @@ impl Dino {
             centre_momentum: self.centre_momentum,
             clip: self.clip,
             freeze_last_layer: self.freeze_last_layer,
+            freeze_backbone: self.freeze_backbone,
+            layer_decay: self.layer_decay,
             outputs: self.outputs,
             hidden: self.hidden,
             bottleneck: self.bottleneck,

@@ -159,6 +159,10 @@ impl Stage for Supervised {
         complaints.extend(io::complaints("augment", self.augment.check()));
         complaints.extend(io::complaints("training", self.training.check()));
         complaints.extend(patches_fit(&self.backbone, &crop(&self.augment)));
+        if self.training.drop_path != 0.0 && matches!(self.backbone, Backbone::Xcit(_)) {
+            let message = "is for a `Vit`: an `Xcit` trains whole".into();
+            complaints.push(Complaint { field: "training.drop_path".into(), message });
+        }
         complaints
     }
 

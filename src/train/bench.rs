@@ -105,6 +105,8 @@ impl StepBench {
             student_temp: 0.1,
             centre_momentum: 0.9,
             freeze_last_layer: false,
+            freeze_backbone: false,
+            layer_decay: 1.0,
         };
         for _ in 0..warm_up {
             dino.step(&views, &numbers)?;

@@ -42,7 +42,9 @@ impl CandleAdam {
         Ok(())
     }
 
-    /// Takes a step with every parameter for which `moves` says so, `gradients` in the layout's order; then the teacher follows all of them.
+    /// Takes a step, `gradients` in the layout's order; then the teacher follows. Of no gradients at all, the teacher alone moves.
+    ///
+    /// `rate` says how much of the learning rate a parameter gets; with 0 it takes no step.
     ///
     /// # Errors
     /// When the device refuses.
@@ -52,10 +54,11 @@ impl CandleAdam {
         gradients: &[Tensor],
         hyper: &Hyper,
         teacher: Option<(&Tensors, f64)>,
-        moves: impl Fn(&Entry) -> bool,
+        rate: impl Fn(&Entry) -> f64,
     ) -> std::result::Result<(), Failure> {
-        for (i, ((entry, var), gradient)) in student.params().zip(gradients).enumerate().filter(|(_, ((entry, _), _))| moves(entry)) {
-            let next = self.next(i, entry, &var.as_detached_tensor(), gradient, hyper).doing(|| format!("a step of `{}`", entry.name))?;
+        for (i, ((entry, var), gradient)) in student.params().zip(gradients).enumerate().filter(|(_, ((entry, _), _))| rate(entry) > 0.0) {
+            let hyper = Hyper { lr: hyper.lr * rate(entry), ..*hyper };
+            let next = self.next(i, entry, &var.as_detached_tensor(), gradient, &hyper).doing(|| format!("a step of `{}`", entry.name))?;
             var.set(&next).doing(|| format!("keeping `{}`", entry.name))?;
         }
         let Some((teacher, momentum)) = teacher else { return Ok(()) };
@@ -124,13 +127,14 @@ mod tests {
             let hyper = Hyper::new(0.01, 0.1, clip);
             for step in 0..3 {
                 // The last layer is held for a step, and its correction starts afterwards.
-                let moves = |entry: &Entry| step > 0 || !entry.name.starts_with("last_layer");
+                let held = |entry: &Entry| step == 0 && entry.name.starts_with("last_layer");
+                let rate = |entry: &Entry| if held(entry) { 0.0 } else { 0.5 };
                 let mut draws = Stream::new(5, "gradients").at(step).draws();
                 let mut gradients: Vec<f32> = params.iter().map(|_| draws.normal() as f32).collect();
                 let one = |e: &Entry| Tensor::from_slice(&gradients[e.range()], e.shape.as_slice(), &Device::Cpu).unwrap();
                 let list: Vec<Tensor> = start.layout.params().iter().map(one).collect();
-                candle.step(&on_device, &list, &hyper, Some((&its_teacher, 0.9)), moves).unwrap();
-                adam.step(&mut params, &mut gradients, &hyper, Some(Follower { params: &mut teacher, momentum: 0.9 }), moves);
+                candle.step(&on_device, &list, &hyper, Some((&its_teacher, 0.9)), rate).unwrap();
+                adam.step(&mut params, &mut gradients, &hyper, Some(Follower { params: &mut teacher, momentum: 0.9 }), rate);
             }
             let mut moments = Adam::new(start.layout.clone());
             candle.read_into(&mut moments).unwrap();

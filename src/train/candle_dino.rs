@@ -6,7 +6,7 @@
 use candle_core::{DType, Device, Tensor};
 
 use super::candle_adam::CandleAdam;
-use super::dino::{DinoStep, State, StepNumbers, Views, not_finite};
+use super::dino::{DinoStep, State, StepNumbers, Views, backbone_rate, head_rate, not_finite};
 use super::dino_loss::LossReport;
 use super::representation::spread;
 use super::training::Training;
@@ -53,7 +53,7 @@ pub struct CandleDino {
 /// What the parts of a step add up to.
 #[derive(Default)]
 struct Sums {
-    /// By parameter, backbone first.
+    /// By parameter, those of the backbone first unless it is frozen.
     gradients: Vec<Tensor>,
     teacher_logits: Vec<Tensor>,
     loss: f64,
@@ -94,6 +94,9 @@ impl CandleDino {
             let local = self.student.backbone.forward(&local, draw(1, local.n).as_ref())?;
             features = Tensor::cat(&[features, local], 0).doing(|| "joining views")?;
         }
+        if numbers.freeze_backbone {
+            features = features.detach();
+        }
         let learnt = self.student.head.forward(&features)?;
         let loss = dino_loss(&learnt, &taught, &self.centre, numbers.student_temp, numbers.teacher_temp)?;
         let share = views.batch as f64 / whole as f64;
@@ -103,7 +106,7 @@ impl CandleDino {
         }
         let added = || -> candle_core::Result<()> {
             let store = (loss * share)?.backward()?;
-            let vars = self.student.tensors().into_iter().flat_map(Tensors::params);
+            let vars = self.student.tensors().into_iter().skip(usize::from(numbers.freeze_backbone)).flat_map(Tensors::params);
             for (i, (entry, var)) in vars.enumerate() {
                 let Some(gradient) = store.get(var) else { candle_core::bail!("no gradient reaches `{}`", entry.name) };
                 match sums.gradients.get_mut(i) {
@@ -135,12 +138,14 @@ impl Training for CandleDino {
             self.part(i, views, whole, numbers, &mut sums).map_err(tell_of_memory)?;
         }
         let [of_backbone, of_head] = &mut self.adam;
-        let (backbone, head) = sums.gradients.split_at(self.student.backbone.tensors().params().count());
+        let of_it = if numbers.freeze_backbone { 0 } else { self.student.backbone.tensors().params().count() };
+        let (backbone, head) = sums.gradients.split_at(of_it);
         let (frozen, momentum) = (numbers.freeze_last_layer, numbers.teacher_momentum);
         let teacher = Some((self.teacher.backbone.tensors(), momentum));
-        of_backbone.step(self.student.backbone.tensors(), backbone, &numbers.hyper, teacher, |_| true)?;
+        of_backbone
+            .step(self.student.backbone.tensors(), backbone, &numbers.hyper, teacher, |entry| backbone_rate(&self.sizes, entry, numbers))?;
         let teacher = Some((self.teacher.head.tensors(), momentum));
-        of_head.step(self.student.head.tensors(), head, &numbers.hyper, teacher, |entry| super::dino::head_moves(entry, frozen))?;
+        of_head.step(self.student.head.tensors(), head, &numbers.hyper, teacher, |entry| head_rate(entry, frozen))?;
         let logits = Tensor::cat(&sums.teacher_logits, 0).doing(|| "joining the teacher's outputs")?;
         self.centre = next_centre(&self.centre, &logits, numbers.centre_momentum)?;
         self.state.step += 1;

@@ -8,16 +8,19 @@ use candle_core::{DType, Device, Tensor};
 use super::encoder::{batch, tensors};
 use super::supervised::{self, Encoder};
 use crate::diagnostic::{Context, Failure};
-use crate::model::{CandleNetwork, Sizes, Weights, download};
+use crate::model::{CandleNetwork, DropPath, Sizes, Weights, download};
+use crate::random::Stream;
 
 /// A network with its weights, on a device and in the main memory.
 ///
 /// The optimiser works on the weights in the main memory; they go to the device when they are next needed there.
 pub struct CandleBackbone {
-    dim: usize,
+    sizes: Sizes,
     weights: Weights,
     /// One pass at a time, so that memory is that of one; others make their pictures meanwhile.
     device: Mutex<OnDevice>,
+    /// The branches that the next pass in training leaves out: how many, and where the draws start.
+    leaves_out: Option<(f64, Stream)>,
 }
 
 struct OnDevice {
@@ -36,7 +39,7 @@ impl CandleBackbone {
     /// When the weights are not those of such a network, or the device refuses.
     pub fn new(sizes: &Sizes, weights: Weights, device: &Device) -> Result<Self, Failure> {
         let network = CandleNetwork::new(sizes, &weights, DType::F32, device)?;
-        Ok(Self { dim: sizes.dim(), weights, device: Mutex::new(OnDevice { network, stale: false }) })
+        Ok(Self { sizes: sizes.clone(), weights, device: Mutex::new(OnDevice { network, stale: false }), leaves_out: None })
     }
 
     fn device(&self) -> MutexGuard<'_, OnDevice> {
@@ -61,7 +64,7 @@ impl OnDevice {
 
 impl Encoder for CandleBackbone {
     fn dim(&self) -> usize {
-        self.dim
+        self.sizes.dim()
     }
 
     fn at_once(&self) -> usize {
@@ -69,7 +72,7 @@ impl Encoder for CandleBackbone {
     }
 
     fn tensors(&self) -> Vec<supervised::Tensor> {
-        tensors(&self.weights)
+        tensors(&self.sizes, &self.weights)
     }
 
     fn parameters(&self) -> &[f32] {
@@ -90,6 +93,10 @@ impl Encoder for CandleBackbone {
         Ok(())
     }
 
+    fn leave_out(&mut self, rate: f64, draws: Stream) {
+        self.leaves_out = Some((rate, draws));
+    }
+
     fn learn(
         &mut self,
         pictures: &[f32],
@@ -99,7 +106,9 @@ impl Encoder for CandleBackbone {
     ) -> Result<(), Failure> {
         let device = self.device.get_mut().unwrap_or_else(PoisonError::into_inner);
         let network = device.refresh(&self.weights)?;
-        let made = network.forward(&batch(pictures, side), None)?;
+        let batch = batch(pictures, side);
+        let drop = self.leaves_out.take().map(|(rate, draws)| DropPath::draw(rate, self.sizes.depth(), batch.n, draws));
+        let made = network.forward(&batch, drop.as_ref())?;
         let features = download(&made)?;
         let mut d = vec![0.0; features.len()];
         loss(&features, &mut d);
@@ -136,7 +145,6 @@ mod tests {
     use super::super::Backbone;
     use super::*;
     use crate::model::{Vit, Xcit};
-    use crate::random::Stream;
 
     /// Two encoders of the same start, one on the kernels and one in candle operations.
     fn both(sizes: &Sizes) -> [Box<dyn Encoder>; 2] {
@@ -160,6 +168,7 @@ mod tests {
             let pictures: Vec<f32> = (0..3 * 16 * 16 * 3).map(|_| draws.normal() as f32).collect();
             let outcome = both(&sizes).map(|mut encoder| {
                 let (mut features, mut gradient) = (Vec::new(), vec![0.0; encoder.parameters().len()]);
+                encoder.leave_out(0.5, Stream::new(8, "branches"));
                 let mut loss = |features: &[f32], d: &mut [f32]| d.iter_mut().zip(features).for_each(|(d, f)| *d = f * f - 0.3);
                 encoder.learn(&pictures, 16, &mut loss, &mut gradient).unwrap();
                 encoder.parameters_mut().iter_mut().zip(&gradient).for_each(|(p, g)| *p -= 1e-4 * g);

@@ -49,6 +49,10 @@ pub struct StepNumbers {
     pub student_temp: f64,
     pub centre_momentum: f64,
     pub freeze_last_layer: bool,
+    /// Whether the head learns alone.
+    pub freeze_backbone: bool,
+    /// How much of the learning rate a layer gets of what the one above it gets (Clark et al. 2020, arXiv:2003.10555; timm's `layer_decay`).
+    pub layer_decay: f64,
 }
 
 /// What one step says.
@@ -179,9 +183,11 @@ impl Dino {
         let frozen = numbers.freeze_last_layer;
         let follow = |params| Some(Follower { params, momentum: numbers.teacher_momentum });
         let (pair, grads) = (&mut student.backbone, &mut self.backbone_grads);
-        adam_backbone.step(&mut pair.params, grads, &numbers.hyper, follow(&mut teacher.backbone.params), |_| true);
+        adam_backbone.step(&mut pair.params, grads, &numbers.hyper, follow(&mut teacher.backbone.params), |entry| {
+            backbone_rate(self.network.sizes(), entry, numbers)
+        });
         let (pair, grads) = (&mut student.head, &mut self.head_grads);
-        adam_head.step(&mut pair.params, grads, &numbers.hyper, follow(&mut teacher.head.params), |entry| head_moves(entry, frozen));
+        adam_head.step(&mut pair.params, grads, &numbers.hyper, follow(&mut teacher.head.params), |entry| head_rate(entry, frozen));
         move_centre(centre, &logit_sums, 2 * whole, numbers.centre_momentum);
         *step += 1;
         let centre_norm = centre.iter().map(|c| f64::from(*c).powi(2)).sum::<f64>().sqrt();
@@ -223,6 +229,9 @@ impl Dino {
 
         let frozen = numbers.freeze_last_layer;
         let d = self.head.backward(&student.head.params, &self.head_tape, &mut self.student_logits, frozen, &mut self.head_grads);
+        if numbers.freeze_backbone {
+            return Ok(());
+        }
         self.network.backward(&student.backbone.params, &global, &mut self.global_tape, &d[..split], &mut self.backbone_grads, None)?;
         if views.n_local > 0 {
             self.network.backward(&student.backbone.params, &local, &mut self.local_tape, &d[split..], &mut self.backbone_grads, None)?;
@@ -231,9 +240,17 @@ impl Dino {
     }
 }
 
-/// Tells whether a tensor of the head moves: the gain of the last layer never does, its directions not while they are frozen.
-pub(super) fn head_moves(entry: &Entry, frozen: bool) -> bool {
-    !(entry.name.ends_with("weight_g") || (frozen && entry.name.starts_with("last_layer")))
+/// How much of the learning rate a tensor of the head gets: the gain of the last layer none, its directions none while they are frozen.
+pub(super) fn head_rate(entry: &Entry, frozen: bool) -> f64 {
+    if entry.name.ends_with("weight_g") || (frozen && entry.name.starts_with("last_layer")) { 0.0 } else { 1.0 }
+}
+
+/// How much of the learning rate a tensor of the backbone gets.
+pub(super) fn backbone_rate(sizes: &Sizes, entry: &Entry, numbers: &StepNumbers) -> f64 {
+    match numbers.freeze_backbone {
+        true => 0.0,
+        false => numbers.layer_decay.powi((sizes.top_layer() - sizes.layer(&entry.name)) as i32),
+    }
 }
 
 /// The end of a training that diverged.

@@ -38,6 +38,8 @@ fn numbers() -> StepNumbers {
         student_temp: 0.1,
         centre_momentum: 0.9,
         freeze_last_layer: false,
+        freeze_backbone: false,
+        layer_decay: 1.0,
     }
 }
 
@@ -129,6 +131,42 @@ fn a_vision_transformer_leaves_out_branches_by_seed_and_step_alone() {
     let start = dino_on(&sizes).state.student.backbone;
     for entry in start.layout.params() {
         assert_ne!(start.params[entry.range()], whole.student.backbone.params[entry.range()], "`{}` learns nothing", entry.name);
+    }
+}
+
+#[test]
+fn a_frozen_backbone_stands_still_while_the_head_learns_and_layers_near_the_pixels_move_less() {
+    let sizes = sizes();
+    let on = |training: &str| -> Box<dyn Training> {
+        match training {
+            "kernels" => Box::new(dino_on(&sizes)),
+            _ => Box::new(CandleDino::resume(&sizes, &HEAD, start(&sizes), &candle_core::Device::Cpu, (0.0, 0)).unwrap()),
+        }
+    };
+    for training in ["kernels", "candle"] {
+        let before = start(&sizes);
+        let mut dino = on(training);
+        let frozen = StepNumbers { freeze_backbone: true, ..numbers() };
+        let parts = [views(&[1, 2]), views(&[7, 8, 9])];
+        dino.step(&parts, &frozen).unwrap();
+        let after = dino.state().unwrap();
+        assert_eq!(after.student.backbone.params, before.student.backbone.params, "{training}");
+        assert!(after.student.head.params != before.student.head.params && after.teacher.head.params != before.teacher.head.params);
+        // Adam's first step is the learning rate in the direction of the sign, so it shows what a layer gets of it.
+        let hyper = Hyper::new(1e-3, 0.0, Clip::Off);
+        dino.step(&parts, &StepNumbers { hyper, layer_decay: 0.5, ..numbers() }).unwrap();
+        let layout = before.student.backbone.layout.clone();
+        let mut moved = |name: &str| {
+            let entry = layout.params().iter().find(|e| e.name == name).unwrap();
+            let (a, b) = (&before.student.backbone.params, &dino.state().unwrap().student.backbone.params);
+            entry.range().map(|i| (a[i] - b[i]).abs()).fold(0.0, f32::max)
+        };
+        for (name, below_top) in
+            [("norm.weight", 0), ("cls_attn_blocks.1.mlp.fc1.weight", 1), ("blocks.2.attn.qkv.weight", 3), ("cls_token", 6)]
+        {
+            let expected = 1e-3 * 0.5f32.powi(below_top);
+            assert!((moved(name) / expected - 1.0).abs() < 0.01, "{training}, {name}: {} instead of {expected}", moved(name));
+        }
     }
 }
 

@@ -8,7 +8,8 @@ use super::candle_encoder::CandleBackbone;
 use super::supervised::{Encoder, Tensor};
 use crate::diagnostic::Failure;
 use crate::kernel::on_workers;
-use crate::model::{Batch, Network, Sizes, Tape, Weights};
+use crate::model::{Batch, DropPath, Entry, Network, Sizes, Tape, Weights};
+use crate::random::Stream;
 
 /// An XCiT with its weights.
 pub struct Backbone {
@@ -16,12 +17,14 @@ pub struct Backbone {
     weights: Weights,
     /// Buffers not in use now. One for each picture that is embedded at a time, so that nobody waits for another's.
     tapes: Mutex<Vec<Tape>>,
+    /// The branches that the next pass in training leaves out: how many, and where the draws start.
+    leaves_out: Option<(f64, Stream)>,
 }
 
 impl Backbone {
     /// Joins sizes and weights.
     pub fn new(sizes: &Sizes, weights: Weights) -> Self {
-        Self { network: Network::new(sizes, weights.layout.clone()), weights, tapes: Mutex::default() }
+        Self { network: Network::new(sizes, weights.layout.clone()), weights, tapes: Mutex::default(), leaves_out: None }
     }
 }
 
@@ -42,9 +45,15 @@ pub(super) fn batch(pixels: &[f32], side: usize) -> Batch<'_> {
 }
 
 /// The tensors of a network's parameters, as optimisers go through them.
-pub(super) fn tensors(weights: &Weights) -> Vec<Tensor> {
+pub(super) fn tensors(sizes: &Sizes, weights: &Weights) -> Vec<Tensor> {
     let unit = |len: usize, shape: &[usize]| if shape.len() > 1 { len / shape[0] } else { len };
-    weights.layout.params().iter().map(|e| Tensor { range: e.range(), unit: unit(e.len(), &e.shape), decays: e.decays() }).collect()
+    let tensor = |e: &Entry| Tensor {
+        range: e.range(),
+        unit: unit(e.len(), &e.shape),
+        decays: e.decays(),
+        below_top: sizes.top_layer() - sizes.layer(&e.name),
+    };
+    weights.layout.params().iter().map(tensor).collect()
 }
 
 impl Encoder for Backbone {
@@ -53,7 +62,7 @@ impl Encoder for Backbone {
     }
 
     fn tensors(&self) -> Vec<Tensor> {
-        tensors(&self.weights)
+        tensors(self.network.sizes(), &self.weights)
     }
 
     fn parameters(&self) -> &[f32] {
@@ -74,6 +83,10 @@ impl Encoder for Backbone {
         Ok(())
     }
 
+    fn leave_out(&mut self, rate: f64, draws: Stream) {
+        self.leaves_out = Some((rate, draws));
+    }
+
     fn learn(
         &mut self,
         pictures: &[f32],
@@ -87,6 +100,8 @@ impl Encoder for Backbone {
         }
         let tape = &mut tapes[0];
         let batch = batch(pictures, side);
+        let depth = self.network.sizes().depth();
+        tape.set_drop_path(self.leaves_out.take().map(|(rate, draws)| DropPath::draw(rate, depth, batch.n, draws)));
         let Weights { params, buffers, .. } = &mut self.weights;
         let features = on_workers(|| self.network.forward(params, buffers, &batch, tape))?;
         let mut d = vec![0.0; features.len()];

@@ -92,14 +92,16 @@ impl Adam {
         Self { first: vec![0.0; n], second: vec![0.0; n], steps: vec![0; layout.params().len()], layout }
     }
 
-    /// Takes a step with every tensor for which `moves` says so, after which the teacher follows all of them. The gradients become 0.
+    /// Takes a step, after which the teacher follows. The gradients become 0.
+    ///
+    /// `rate` says how much of the learning rate a tensor gets; with 0 it takes no step.
     pub fn step(
         &mut self,
         params: &mut [f32],
         grads: &mut [f32],
         hyper: &Hyper,
         mut teacher: Option<Follower<'_>>,
-        moves: impl Fn(&Entry) -> bool,
+        rate: impl Fn(&Entry) -> f64,
     ) {
         let _timer = timed(Group::Optimiser);
         let layout = self.layout.clone();
@@ -109,7 +111,8 @@ impl Adam {
             let size = unit * (8192 / unit).max(1);
             let (p, g) = (&mut params[range.clone()], &mut grads[range.clone()]);
             let teacher = teacher.as_mut().map(|t| (&mut t.params[range.clone()], t.momentum));
-            if !moves(entry) {
+            let lr = hyper.lr * rate(entry);
+            if rate(entry) == 0.0 {
                 g.par_chunks_mut(size).for_each(|g| g.fill(0.0));
                 if let Some((teacher, momentum)) = teacher {
                     let follow = teacher.par_chunks_mut(size).zip(p.par_chunks(size));
@@ -128,8 +131,8 @@ impl Adam {
             };
             let (teacher, momentum) = teacher.unwrap_or_default();
             let pass = Pass {
-                rate: (hyper.lr / (1.0 - hyper.beta1.powi(t))) as f32,
-                decay: if entry.decays() { (1.0 - hyper.lr * hyper.weight_decay) as f32 } else { 1.0 },
+                rate: (lr / (1.0 - hyper.beta1.powi(t))) as f32,
+                decay: if entry.decays() { (1.0 - lr * hyper.weight_decay) as f32 } else { 1.0 },
                 beta1: hyper.beta1 as f32,
                 beta2: hyper.beta2 as f32,
                 second_scale: (1.0 / (1.0 - hyper.beta2.powi(t)).sqrt()) as f32,

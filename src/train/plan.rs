@@ -60,6 +60,8 @@ impl Plan {
             student_temp: n.student_temp,
             centre_momentum: n.centre_momentum,
             freeze_last_layer: step < n.freeze_last_layer as u64 * self.per_epoch,
+            freeze_backbone: step < n.freeze_backbone as u64 * self.per_epoch,
+            layer_decay: n.layer_decay,
         }
     }
 

@@ -39,6 +39,10 @@ crate::params! {
         pub clip: Option<Clip> = None,
         /// Epochs in which the last layer stands still.
         pub freeze_last_layer: Option<usize> = None,
+        /// Epochs at the start in which the head learns alone, so that it finds its place before a pretrained backbone moves.
+        pub freeze_backbone: usize = 0,
+        /// Learning rate of each layer of the backbone, of what the one above it gets.
+        pub layer_decay: f64 = 1.0,
         /// Prototypes.
         pub outputs: Option<usize> = None,
         pub hidden: Option<usize> = None,
@@ -74,6 +78,8 @@ pub struct Numbers {
     pub centre_momentum: f64,
     pub clip: Clip,
     pub freeze_last_layer: usize,
+    pub freeze_backbone: usize,
+    pub layer_decay: f64,
     pub outputs: usize,
     pub hidden: usize,
     pub bottleneck: usize,
@@ -101,6 +107,8 @@ impl Preset {
             centre_momentum: 0.9,
             clip: Clip::Agc(0.32),
             freeze_last_layer: 1,
+            freeze_backbone: 0,
+            layer_decay: 1.0,
             outputs: 65_536,
             hidden: 2048,
             bottleneck: 256,
@@ -160,6 +168,8 @@ impl DinoRecipe {
             centre_momentum: self.centre_momentum.unwrap_or(of.centre_momentum),
             clip: self.clip.unwrap_or(of.clip),
             freeze_last_layer: self.freeze_last_layer.unwrap_or(of.freeze_last_layer),
+            freeze_backbone: self.freeze_backbone,
+            layer_decay: self.layer_decay,
             outputs: self.outputs.unwrap_or(of.outputs),
             hidden: self.hidden.unwrap_or(of.hidden),
             bottleneck: self.bottleneck.unwrap_or(of.bottleneck),
@@ -205,6 +215,7 @@ impl DinoRecipe {
         let room = format!("must leave at least 2 images in each part of a batch of {}, got {}", n.batch, n.accumulate);
         must(parts.contains(&n.accumulate), "accumulate", room);
         must((0.0..1.0).contains(&n.drop_path), "drop_path", format!("must be 0 or more and below 1, got {}", n.drop_path));
+        must(n.layer_decay > 0.0 && n.layer_decay <= 1.0, "layer_decay", format!("must lie above 0 and up to 1, got {}", n.layer_decay));
         must(n.curve_every != Some(0), "curve_every", "must be at least 1, got 0".into());
         wrong
     }

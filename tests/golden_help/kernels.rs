@@ -57,6 +57,8 @@ pub fn trajectory(
             student_temp: float("student_temp"),
             centre_momentum: float("centre_momentum"),
             freeze_last_layer: s < number("freeze_last_layer_steps"),
+            freeze_backbone: false,
+            layer_decay: 1.0,
         };
         let views = StepViews { batch, global, global_side, local, local_side, n_local };
         dino.step(&[views], &numbers).unwrap().loss.loss

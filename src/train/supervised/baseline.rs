@@ -116,9 +116,11 @@ pub fn supervised(
             task,
             how,
             images: &images,
+            per_class,
             repeat,
-            adam: Adam::new(how.optimiser, how.weight_decay, n),
-            head_adam: Adam::new(how.optimiser, how.weight_decay, head_n),
+            taken: 0,
+            adam: Adam::new(how.optimiser, how.weight_decay, how.layer_decay, n),
+            head_adam: Adam::new(how.optimiser, how.weight_decay, 1.0, head_n),
             head_tensors: head_tensors(&head),
             tensors,
             weights: Vec::new(),
@@ -171,8 +173,8 @@ pub fn supervised(
 pub(crate) fn head_tensors(head: &Linear) -> Vec<Tensor> {
     let weights = head.classes * head.dim;
     vec![
-        Tensor { range: 0..weights, unit: head.dim, decays: true },
-        Tensor { range: weights..head.parameters.len(), unit: head.classes, decays: false },
+        Tensor { range: 0..weights, unit: head.dim, decays: true, below_top: 0 },
+        Tensor { range: weights..head.parameters.len(), unit: head.classes, decays: false, below_top: 0 },
     ]
 }
 
@@ -181,7 +183,10 @@ struct Network<'a> {
     task: &'a Task<'a>,
     how: &'a Supervised,
     images: &'a Images,
+    per_class: usize,
     repeat: usize,
+    /// Steps until now.
+    taken: usize,
     encoder: Box<dyn Encoder>,
     head: Linear,
     tensors: Vec<Tensor>,
@@ -216,14 +221,25 @@ impl Learner for Network<'_> {
         let truth: Vec<usize> = batch.iter().map(|(_, class)| *class).collect();
         // Repeats see augmentations of their own.
         let pictures = read(self.task.augmented, &images, (self.repeat as u64) << 32 | epoch)?;
+        let side = self.task.augmented.side(0);
         let (head, weights, head_gradient) = (&self.head, &self.weights, &mut self.head_gradient);
+        self.taken += 1;
+        if self.taken <= self.how.head_warm_up {
+            let mut features = Vec::new();
+            self.encoder.embed(&pictures, side, &mut features)?;
+            let loss = head.cross_entropy(&features, &truth, weights, head_gradient, None);
+            self.head_adam.step(&mut self.head.parameters, &self.head_gradient, &self.head_tensors, rate);
+            return Ok(loss);
+        }
+        if self.how.drop_path > 0.0 {
+            let draws = Stream::new(self.task.seed, "supervised drop path").at(self.repeat as u64).at(self.per_class as u64);
+            self.encoder.leave_out(self.how.drop_path, draws.at(self.taken as u64));
+        }
         let mut loss = f64::NAN;
-        self.encoder.learn(
-            &pictures,
-            self.task.augmented.side(0),
-            &mut |features, by_features| loss = head.cross_entropy(features, &truth, weights, head_gradient, Some(by_features)),
-            &mut self.gradient,
-        )?;
+        let mut with_loss = |features: &[f32], by_features: &mut [f32]| {
+            loss = head.cross_entropy(features, &truth, weights, head_gradient, Some(by_features))
+        };
+        self.encoder.learn(&pictures, side, &mut with_loss, &mut self.gradient)?;
         if let Some(factor) = self.how.clip {
             clip_adaptively(self.encoder.parameters(), &mut self.gradient, &self.tensors, factor);
             clip_adaptively(&self.head.parameters, &mut self.head_gradient, &self.head_tensors, factor);

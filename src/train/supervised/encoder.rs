@@ -3,6 +3,7 @@
 use std::ops::Range;
 
 use crate::diagnostic::Failure;
+use crate::random::Stream;
 
 /// One tensor of a flat list of parameters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,6 +14,8 @@ pub struct Tensor {
     pub unit: usize,
     /// Whether weight decay applies: not to biases, norms and other vectors.
     pub decays: bool,
+    /// Layers between it and the last one of its network.
+    pub below_top: usize,
 }
 
 /// A network whose parameters are one flat list.
@@ -36,6 +39,9 @@ pub trait Encoder: Send + Sync {
     ///
     /// Pictures follow one another, side × side × 3. The same pictures in the same call always give the same bits.
     fn embed(&self, pictures: &[f32], side: usize, features: &mut Vec<f32>) -> Result<(), Failure>;
+
+    /// Makes the next pass in training mode leave out residual branches at this rate, where the network knows how.
+    fn leave_out(&mut self, _rate: f64, _draws: Stream) {}
 
     /// One pass forth and back in training mode.
     ///

@@ -61,7 +61,7 @@ impl Encoder for Tiny {
         DIM
     }
     fn tensors(&self) -> Vec<Tensor> {
-        vec![Tensor { range: 0..self.w.len(), unit: INPUTS, decays: true }]
+        vec![Tensor { range: 0..self.w.len(), unit: INPUTS, decays: true, below_top: 0 }]
     }
     fn parameters(&self) -> &[f32] {
         &self.w
@@ -128,9 +128,21 @@ fn quick() -> Stop {
     Stop { evaluate_every: 10, warm_up: 5, max_steps: Some(200), blind_steps: 60, ..Stop::default() }
 }
 
+fn how() -> Supervised {
+    Supervised { rate: 1e-2, batch: 16, schedule: Schedule::Constant, stop: quick(), ..Supervised::default() }
+}
+
 fn baseline(pieces: &Memory, per_class: usize, monitor: &dyn Monitor) -> Result<Outcome<(Box<dyn Encoder>, Linear)>, Failure> {
-    let how = Supervised { rate: 1e-2, batch: 16, schedule: Schedule::Constant, stop: quick(), ..Supervised::default() };
-    with_task(pieces, |task| supervised(task, &how, per_class, &|repeat| Ok(Box::new(Tiny::new(repeat))), monitor))
+    baseline_by(&how(), pieces, per_class, monitor)
+}
+
+fn baseline_by(
+    how: &Supervised,
+    pieces: &Memory,
+    per_class: usize,
+    monitor: &dyn Monitor,
+) -> Result<Outcome<(Box<dyn Encoder>, Linear)>, Failure> {
+    with_task(pieces, |task| supervised(task, how, per_class, &|repeat| Ok(Box::new(Tiny::new(repeat))), monitor))
 }
 
 fn plain_features() -> Features {
@@ -168,6 +180,19 @@ fn one_image_per_class_is_learnt_without_validation_and_says_so() {
     assert_eq!((last.step, last.validation), (60, None));
     let mean: f64 = outcome.cell.runs.iter().map(|run| run.confusion.balanced_accuracy()).sum::<f64>() / 3.0;
     assert!(mean > 0.4, "{mean}");
+}
+
+#[test]
+fn the_network_stands_still_while_the_layer_warms_up() {
+    // Sixty steps at one image per class.
+    let after = |head_warm_up: usize| {
+        let (network, head) = baseline_by(&Supervised { head_warm_up, ..how() }, &Memory::default(), 1, &Silent).unwrap().model.unwrap();
+        (network.parameters().to_vec(), network.statistics(), head.parameters)
+    };
+    let start = Tiny::new(0);
+    let (still, moved) = (after(60), after(59));
+    assert_eq!((&still.0, &still.1), (&start.w, &start.mean));
+    assert!(moved.0 != start.w && moved.1 != start.mean && moved.2 != still.2);
 }
 
 #[test]

@@ -7,14 +7,16 @@ use super::params::Optimiser;
 pub(crate) struct Adam {
     kind: Optimiser,
     weight_decay: f32,
+    layer_decay: f64,
     first: Vec<f32>,
     second: Vec<f32>,
     steps: i32,
 }
 
 impl Adam {
-    pub fn new(kind: Optimiser, weight_decay: f64, n: usize) -> Self {
-        Self { kind, weight_decay: weight_decay as f32, first: vec![0.0; n], second: vec![0.0; n], steps: 0 }
+    /// Starts with moments of 0; a layer's learning rate is `layer_decay` times that of the one above it.
+    pub fn new(kind: Optimiser, weight_decay: f64, layer_decay: f64, n: usize) -> Self {
+        Self { kind, weight_decay: weight_decay as f32, layer_decay, first: vec![0.0; n], second: vec![0.0; n], steps: 0 }
     }
 
     /// Moves the parameters by one step; betas 0.9 and 0.999, epsilon 1e-8, as PyTorch.
@@ -22,8 +24,10 @@ impl Adam {
         const BETA: (f32, f32) = (0.9, 0.999);
         self.steps += 1;
         let (bias_1, bias_2) = (1.0 - f64::from(BETA.0).powi(self.steps), 1.0 - f64::from(BETA.1).powi(self.steps));
-        let (size, root) = ((rate / bias_1) as f32, (1.0 / bias_2.sqrt()) as f32);
+        let root = (1.0 / bias_2.sqrt()) as f32;
         for tensor in tensors {
+            let rate = rate * self.layer_decay.powi(tensor.below_top as i32);
+            let size = (rate / bias_1) as f32;
             let decay = if tensor.decays { self.weight_decay } else { 0.0 };
             let (in_gradient, in_weights) = match self.kind {
                 Optimiser::Adam => (decay, 0.0),
@@ -61,7 +65,7 @@ mod tests {
     use super::*;
 
     fn tensors() -> Vec<Tensor> {
-        vec![Tensor { range: 0..2, unit: 1, decays: true }, Tensor { range: 2..3, unit: 1, decays: false }]
+        vec![Tensor { range: 0..2, unit: 1, decays: true, below_top: 1 }, Tensor { range: 2..3, unit: 1, decays: false, below_top: 0 }]
     }
 
     // torch.optim.AdamW([p], lr=0.1, weight_decay=0.5) and Adam(weight_decay=0.5): the first step is lr · sign(g), whatever its size.
@@ -69,11 +73,15 @@ mod tests {
     fn the_first_step_is_the_rate_in_the_direction_of_the_sign() {
         let gradient = [3.0, -0.001, 7.0];
         let mut p = [1.0, 1.0, 1.0];
-        Adam::new(Optimiser::AdamW, 0.5, 3).step(&mut p, &gradient, &tensors(), 0.1);
+        Adam::new(Optimiser::AdamW, 0.5, 1.0, 3).step(&mut p, &gradient, &tensors(), 0.1);
         assert!(p.iter().zip([0.85, 1.05, 0.9]).all(|(a, b)| (a - b).abs() < 1e-5), "{p:?}");
         let mut p = [1.0, 1.0, 1.0];
-        Adam::new(Optimiser::Adam, 0.5, 3).step(&mut p, &gradient, &tensors(), 0.1);
+        Adam::new(Optimiser::Adam, 0.5, 1.0, 3).step(&mut p, &gradient, &tensors(), 0.1);
         assert!(p.iter().zip([0.9, 0.9, 0.9]).all(|(a, b)| (a - b).abs() < 1e-5), "{p:?}");
+        // A layer further down goes half as far, and its weight decay with it.
+        let mut p = [1.0, 1.0, 1.0];
+        Adam::new(Optimiser::AdamW, 0.5, 0.5, 3).step(&mut p, &gradient, &tensors(), 0.1);
+        assert!(p.iter().zip([0.925, 1.025, 0.9]).all(|(a, b)| (a - b).abs() < 1e-5), "{p:?}");
     }
 
     #[test]

@@ -20,6 +20,13 @@ crate::params! {
         pub batch: usize = 64,
         /// Balanced: classes weigh inversely to their images, on average 1.
         pub class_weight: ClassWeight = ClassWeight::Balanced,
+        /// Steps at the start in which the linear layer learns alone, on the features that the network gives outside training: a pretrained
+        /// network is spared the gradients of a layer that knows nothing yet (Kumar et al., arXiv 2202.10054).
+        pub head_warm_up: usize = 0,
+        /// Learning rate of each layer of the network, of what the one above it gets (Clark et al., arXiv 2003.10555; timm's `layer_decay`).
+        pub layer_decay: f64 = 1.0,
+        /// Stochastic depth: share of images whose branches the last block leaves out, growing from 0 in the first; vision transformers alone.
+        pub drop_path: f64 = 0.0,
         pub stop: Stop = Stop::default(),
     }
     /// One linear layer on the frozen network, fed with features of augmented crops.
@@ -138,6 +145,9 @@ impl Supervised {
         if let Some(clip) = self.clip {
             unless(clip.is_finite() && clip > 0.0, &mut m, "clip", format!("must be finite and above 0, got {clip}"));
         }
+        let (decay, drop) = (self.layer_decay, self.drop_path);
+        unless(decay > 0.0 && decay <= 1.0, &mut m, "layer_decay", format!("must lie above 0 and up to 1, got {decay}"));
+        unless((0.0..1.0).contains(&drop), &mut m, "drop_path", format!("must be 0 or more and below 1, got {drop}"));
         m
     }
 }

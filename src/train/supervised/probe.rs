@@ -71,7 +71,7 @@ pub fn linear_probe(
             plain,
             train_rows: &train_rows,
             tensors: head_tensors(&head),
-            adam: Adam::new(how.optimiser, how.weight_decay, n),
+            adam: Adam::new(how.optimiser, how.weight_decay, 1.0, n),
             gradient: vec![0.0; n],
             weights: subset.class_weights(classes, how.class_weight),
             head,
