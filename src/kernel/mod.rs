@@ -23,9 +23,11 @@ mod conv; // 3x3 stride-2 convolution of the stem
 mod qkv; // where the parts of each head lie
 mod cross_covariance; // XCA
 mod attention; // between tokens
+mod class_attention; // of one token to all others
 
 pub use attention::{Saved as AttentionSaved, attend_row, attention_row, backward as attention_backward, forward as attention_forward};
 pub use batch_norm::{BatchNorm, batch_norm_eval, batch_norm_train};
+pub use class_attention::{Askers, backward as class_attention_backward, forward as class_attention_forward};
 pub use conv::{Conv, conv_backward, conv_forward};
 pub use cross_covariance::{Saved as XcaSaved, backward as xca_backward, forward as xca_forward};
 pub use depthwise::{Maps, depthwise, depthwise_weights};

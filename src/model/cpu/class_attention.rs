@@ -8,7 +8,10 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::linear::{Linear, Norm};
-use crate::kernel::{LayerNorm, affine, exp, gelu, gelu_backward, layer_norm, layer_norm_backward};
+use crate::kernel::{
+    Askers, LayerNorm, add_column_sums, affine, class_attention_backward, class_attention_forward, gelu, gelu_backward, layer_norm,
+    layer_norm_backward,
+};
 use crate::model::{Layout, XcitSizes};
 
 /// Where a class-attention block's parameters lie.
@@ -32,11 +35,14 @@ pub struct ClassBlock {
 #[derive(Default)]
 pub struct ClassTape {
     ln1: LayerNorm,
+    /// Scaled by 1/√d.
     q: Vec<f32>,
-    k: Vec<f32>,
-    v: Vec<f32>,
+    /// What q asks of the tokens before their keys are made: (image, head, channel).
+    asked: Vec<f32>,
     /// Softmax rows of the class token: (image, head, token).
     pub attention: Vec<f32>,
+    /// The tokens so weighted, before their values are made: (image, head, channel).
+    pooled: Vec<f32>,
     context: Vec<f32>,
     projected: Vec<f32>,
     ln2: LayerNorm,
@@ -86,9 +92,11 @@ impl ClassBlock {
         let (w, b) = self.norm1.values(p);
         affine(&tape.ln1.normalised, w, b, u);
         self.q.forward(p, &class_rows(u, tokens, d), &mut tape.q);
-        self.k.forward(p, u, &mut tape.k);
-        self.v.forward(p, u, &mut tape.v);
-        self.attend(tokens, tape);
+        let scale = self.scale();
+        tape.q.iter_mut().for_each(|q| *q *= scale);
+        self.k.heads_input(p, &tape.q, self.heads, &mut tape.asked);
+        class_attention_forward(self.askers(tokens), u, &tape.asked, &mut tape.attention, &mut tape.pooled);
+        self.v.heads_forward(p, &tape.pooled, self.heads, true, &mut tape.context);
         self.proj.forward(p, &tape.context, &mut tape.projected);
         let gamma = &p[self.gamma1.clone()];
         let images = x.par_chunks_exact_mut(tokens * d).zip(u.par_chunks_exact(tokens * d)).zip(tape.projected.par_chunks_exact(d));
@@ -122,30 +130,12 @@ impl ClassBlock {
         });
     }
 
-    /// Softmax over the tokens of (q·k)/√d, and the sum of v so weighted, for each image and head.
-    fn attend(&self, tokens: usize, tape: &mut ClassTape) {
-        let (d, h) = (self.dim, self.dim / self.heads);
-        let images = tape.q.len() / d;
-        let scale = 1.0 / (h as f32).sqrt();
-        tape.attention.resize(images * self.heads * tokens, 0.0);
-        tape.context.resize(images * d, 0.0);
-        let heads = tape.attention.par_chunks_exact_mut(tokens).zip(tape.context.par_chunks_exact_mut(h)).enumerate();
-        heads.for_each(|(index, (weights, context))| {
-            let (image, head) = (index / self.heads, index % self.heads);
-            let q = &tape.q[image * d + head * h..][..h];
-            let row = |n: usize| (image * tokens + n) * d + head * h..(image * tokens + n) * d + (head + 1) * h;
-            for (n, weight) in weights.iter_mut().enumerate() {
-                *weight = scale * q.iter().zip(&tape.k[row(n)]).map(|(q, k)| q * k).sum::<f32>();
-            }
-            let max = weights.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-            weights.iter_mut().for_each(|w| *w = exp(*w - max));
-            let sum: f32 = weights.iter().sum();
-            weights.iter_mut().for_each(|w| *w /= sum);
-            context.fill(0.0);
-            for (n, weight) in weights.iter().enumerate() {
-                context.iter_mut().zip(&tape.v[row(n)]).for_each(|(c, v)| *c += weight * v);
-            }
-        });
+    fn askers(&self, tokens: usize) -> Askers {
+        Askers { tokens, dim: self.dim, heads: self.heads }
+    }
+
+    fn scale(&self) -> f32 {
+        1.0 / ((self.dim / self.heads) as f32).sqrt()
     }
 
     /// Turns the gradient `d` of the tokens behind the block into that before it, in place, and adds the parameters' gradients.
@@ -208,44 +198,20 @@ impl ClassBlock {
         self.proj.backward_params(&tape.context, &dc, true, grads);
         let mut d_context = Vec::new();
         self.proj.backward_input(p, &dc, false, &mut d_context);
-        let (dq, dk, dv) = self.backward_attend(tokens, tape, &d_context);
-        self.k.backward_params(u, &dk, true, grads);
-        self.k.backward_input(p, &dk, true, &mut du);
-        self.v.backward_params(u, &dv, true, grads);
-        self.v.backward_input(p, &dv, true, &mut du);
+        add_column_sums(&d_context, &mut grads[self.v.bias.clone()]);
+        let (mut d_pooled, mut d_asked, mut dq) = (Vec::new(), Vec::new(), Vec::new());
+        self.v.heads_params(&tape.pooled, &d_context, self.heads, grads);
+        self.v.heads_input(p, &d_context, self.heads, &mut d_pooled);
+        class_attention_backward(self.askers(tokens), u, &tape.asked, &tape.attention, &d_pooled, &mut d_asked, &mut du);
+        // The keys' bias moves every score alike: its gradient is 0.
+        self.k.heads_params(&d_asked, &tape.q, self.heads, grads);
+        self.k.heads_forward(p, &d_asked, self.heads, false, &mut dq);
+        let scale = self.scale();
+        dq.iter_mut().for_each(|d| *d *= scale);
         self.q.backward_params(&class_rows(u, tokens, d), &dq, true, grads);
         let mut d_class = class_rows(&du, tokens, d);
         self.q.backward_input(p, &dq, true, &mut d_class);
         set_class_rows(&mut du, tokens, d, &d_class);
         self.norm1.add(layer_norm_backward(&du, &tape.ln1, w, grad), grads);
-    }
-
-    /// The gradients of q, k and v from that of the context.
-    fn backward_attend(&self, tokens: usize, tape: &ClassTape, d_context: &[f32]) -> (Vec<f32>, Vec<f32>, Vec<f32>) {
-        let (d, h) = (self.dim, self.dim / self.heads);
-        let scale = 1.0 / (h as f32).sqrt();
-        let (mut dq, mut dk, mut dv) = (vec![0.0; tape.q.len()], vec![0.0; tape.k.len()], vec![0.0; tape.v.len()]);
-        let images = dk.par_chunks_exact_mut(tokens * d).zip(dv.par_chunks_exact_mut(tokens * d)).zip(dq.par_chunks_exact_mut(d));
-        images.enumerate().for_each(|(image, ((dk, dv), dq))| {
-            let first = image * tokens * d;
-            for head in 0..self.heads {
-                let part = head * h..(head + 1) * h;
-                let weights = &tape.attention[(image * self.heads + head) * tokens..][..tokens];
-                let dc = &d_context[image * d..][part.clone()];
-                let q = &tape.q[image * d..][part.clone()];
-                let at = |n: usize| n * d + part.start..n * d + part.end;
-                let rows = |from: &[f32], n: usize| -> f32 { from[first..][at(n)].iter().zip(dc).map(|(v, d)| v * d).sum() };
-                let da: Vec<f32> = (0..tokens).map(|n| rows(&tape.v, n)).collect();
-                let mean: f32 = da.iter().zip(weights).map(|(a, w)| a * w).sum();
-                for n in 0..tokens {
-                    dv[at(n)].iter_mut().zip(dc).for_each(|(v, d)| *v = weights[n] * d);
-                    let ds = weights[n] * (da[n] - mean) * scale;
-                    dk[at(n)].iter_mut().zip(q).for_each(|(k, q)| *k = ds * q);
-                    let k = &tape.k[first..][at(n)];
-                    dq[part.clone()].iter_mut().zip(k).for_each(|(q, k)| *q += ds * k);
-                }
-            }
-        });
-        (dq, dk, dv)
     }
 }

@@ -69,6 +69,55 @@ impl Linear {
     }
 }
 
+/// A projection W of which each head has some rows, W_h, and an input of its own: row (image, h) of B·H × inputs.
+impl Linear {
+    /// Row (image, h) of such an input or its gradient, for all images.
+    fn head_rows<'a>(&self, x: &'a [f32], head: usize, heads: usize) -> Matrix<'a> {
+        Matrix::strided(&x[head * self.inputs..], x.len() / (heads * self.inputs), self.inputs, heads * self.inputs, 1)
+    }
+
+    /// The outputs of a head in B × outputs.
+    fn head_outputs<'a>(&self, y: &'a [f32], head: usize, heads: usize) -> Matrix<'a> {
+        let width = self.outputs / heads;
+        Matrix::strided(&y[head * width..], y.len() / self.outputs, width, self.outputs, 1)
+    }
+
+    fn head_weight<'a>(&self, params: &'a [f32], head: usize, heads: usize) -> Matrix<'a> {
+        let width = self.outputs / heads;
+        self.weight(params).rows(head * width..(head + 1) * width)
+    }
+
+    /// out (B × outputs): of each head x_h·W_hᵀ, and b if `bias`.
+    pub fn heads_forward(&self, params: &[f32], x: &[f32], heads: usize, bias: bool, out: &mut Vec<f32>) {
+        let width = self.outputs / heads;
+        out.resize(x.len() / (heads * self.inputs) * self.outputs, 0.0);
+        for head in 0..heads {
+            let weight = self.head_weight(params, head, heads).t();
+            let row = &params[self.bias.clone()][head * width..(head + 1) * width];
+            let start = if bias { Start::Row(row) } else { Start::Nothing };
+            matmul(self.head_rows(x, head, heads), weight, &mut out[head * width..], self.outputs, start);
+        }
+    }
+
+    /// dx (B·H × inputs): of each head d_h·W_h.
+    pub fn heads_input(&self, params: &[f32], d: &[f32], heads: usize, dx: &mut Vec<f32>) {
+        dx.resize(d.len() / self.outputs * heads * self.inputs, 0.0);
+        for head in 0..heads {
+            let weight = self.head_weight(params, head, heads);
+            matmul(self.head_outputs(d, head, heads), weight, &mut dx[head * self.inputs..], heads * self.inputs, Start::Nothing);
+        }
+    }
+
+    /// Adds d_hᵀ·x_h of each head to the weight's gradient.
+    pub fn heads_params(&self, x: &[f32], d: &[f32], heads: usize, grads: &mut [f32]) {
+        let width = self.outputs / heads;
+        for head in 0..heads {
+            let own = &mut grads[self.weight.clone()][head * width * self.inputs..];
+            matmul(self.head_outputs(d, head, heads).t(), self.head_rows(x, head, heads), own, self.inputs, Start::Target);
+        }
+    }
+}
+
 /// A projection that ends a residual branch, with a LayerScale or without.
 #[derive(Clone, Debug)]
 pub struct Scaled {
