@@ -1,7 +1,8 @@
 //! 3x3 convolution of each channel by itself, zero padding 1, on token-major maps (B, H, W, C).
 //!
 //! out[y, x, c] = b[c] + Σ w[t, c] · in[y + dy, x + dx, c] over the nine taps t = (dy, dx). The gradient of the input is the same
-//! with the taps reversed. Memory-bound: each value is read nine times from the inner cache.
+//! with the taps reversed. Sixteen channels slide along a row of pixels at a time, so that taps, sums and the nine values around a pixel
+//! stay in registers.
 
 use rayon::prelude::*;
 
@@ -18,54 +19,103 @@ pub struct Maps {
     pub channels: usize,
 }
 
+/// So many neighbouring channels of one pixel; 0 where the row is not as long.
+#[inline(always)]
+fn channels<const L: usize>(row: &[f32], at: usize) -> [f32; L] {
+    row.get(at..at + L).and_then(|some| some.try_into().ok()).unwrap_or([0.0; L])
+}
+
+/// The nine values around a pixel, which slides along a row: each value is loaded once for each of the three rows of pixels that need it.
+struct Window<'a, const L: usize> {
+    rows: &'a [&'a [f32]; 3],
+    /// Columns left of the pixel, at it and right of it, from the top.
+    columns: [[[f32; L]; 3]; 3],
+    /// Where the column after these starts.
+    next: usize,
+    step: usize,
+}
+
+impl<'a, const L: usize> Window<'a, L> {
+    /// Stands before the first pixel of the rows, whose pixels have `step` channels, at channel `first`.
+    #[inline(always)]
+    fn before(rows: &'a [&'a [f32]; 3], step: usize, first: usize) -> Self {
+        let zero = [[0.0; L]; 3];
+        Self { rows, columns: [zero, zero, rows.map(|row| channels(row, first))], next: first + step, step }
+    }
+
+    #[inline(always)]
+    fn slide(&mut self) {
+        let right = self.rows.map(|row| channels(row, self.next));
+        self.columns = [self.columns[1], self.columns[2], right];
+        self.next += self.step;
+    }
+}
+
+#[inline(always)]
+fn forward_block<const L: usize>(rows: &[&[f32]; 3], taps: &[f32], bias: &[f32], first: usize, out: &mut [f32], add: bool) {
+    let c = bias.len();
+    let (taps, bias): ([[f32; L]; 9], [f32; L]) = (std::array::from_fn(|t| channels(taps, t * c + first)), channels(bias, first));
+    let mut window = Window::<L>::before(rows, c, first);
+    for pixel in out.chunks_exact_mut(c) {
+        window.slide();
+        let [left, here, right] = &window.columns;
+        for l in 0..L {
+            let of = |r: usize| left[r][l] * taps[3 * r][l] + here[r][l] * taps[3 * r + 1][l] + right[r][l] * taps[3 * r + 2][l];
+            let sum = bias[l] + of(0) + of(1) + of(2);
+            let out = &mut pixel[first + l];
+            *out = if add { *out + sum } else { sum };
+        }
+    }
+}
+
+#[inline(always)]
+fn weights_block<const L: usize>(rows: &[&[f32]; 3], d: &[f32], first: usize, sums: &mut [f32]) {
+    let c = sums.len() / 10;
+    let mut own: [[f32; L]; 10] = std::array::from_fn(|t| channels(sums, t * c + first));
+    let mut window = Window::<L>::before(rows, c, first);
+    for at in (first..d.len()).step_by(c) {
+        window.slide();
+        let d: [f32; L] = channels(d, at);
+        for r in 0..3 {
+            for k in 0..3 {
+                for l in 0..L {
+                    own[3 * r + k][l] += d[l] * window.columns[k][r][l];
+                }
+            }
+        }
+        for l in 0..L {
+            own[9][l] += d[l];
+        }
+    }
+    for (t, own) in own.iter().enumerate() {
+        sums[t * c + first..t * c + first + L].copy_from_slice(own);
+    }
+}
+
 vectorised! {
     /// One row of pixels: `rows` are the input rows above, at and below it; `taps` is 9 × C.
-    fn row_forward(rows: &[&[f32]; 3], taps: &[f32], bias: &[f32], zeros: &[f32], out: &mut [f32], add: bool) {
-        let c = bias.len();
-        let width = out.len() / c;
-        let tap = |i: usize| &taps[i * c..(i + 1) * c];
-        for x in 0..width {
-            let left = |r: usize| if x > 0 { &rows[r][(x - 1) * c..x * c] } else { zeros };
-            let mid = |r: usize| &rows[r][x * c..(x + 1) * c];
-            let right = |r: usize| if x + 1 < width { &rows[r][(x + 1) * c..(x + 2) * c] } else { zeros };
-            let (a0, a1, a2) = (left(0), mid(0), right(0));
-            let (b0, b1, b2) = (left(1), mid(1), right(1));
-            let (c0, c1, c2) = (left(2), mid(2), right(2));
-            let (t0, t1, t2, t3, t4) = (tap(0), tap(1), tap(2), tap(3), tap(4));
-            let (t5, t6, t7, t8) = (tap(5), tap(6), tap(7), tap(8));
-            let o = &mut out[x * c..(x + 1) * c];
-            for i in 0..c {
-                let top = a0[i] * t0[i] + a1[i] * t1[i] + a2[i] * t2[i];
-                let middle = b0[i] * t3[i] + b1[i] * t4[i] + b2[i] * t5[i];
-                let bottom = c0[i] * t6[i] + c1[i] * t7[i] + c2[i] * t8[i];
-                let sum = bias[i] + top + middle + bottom;
-                o[i] = if add { o[i] + sum } else { sum };
-            }
+    fn row_forward(rows: &[&[f32]; 3], taps: &[f32], bias: &[f32], out: &mut [f32], add: bool) {
+        let (c, mut first) = (bias.len(), 0);
+        while first + 16 <= c {
+            forward_block::<16>(rows, taps, bias, first, out, add);
+            first += 16;
+        }
+        for first in first..c {
+            forward_block::<1>(rows, taps, bias, first, out, add);
         }
     }
 }
 
 vectorised! {
     /// Adds d · input for the nine taps, and d, of one row of pixels to `sums` (10 × C).
-    fn row_weights(rows: &[&[f32]; 3], d: &[f32], zeros: &[f32], sums: &mut [f32]) {
-        let c = sums.len() / 10;
-        let width = d.len() / c;
-        for x in 0..width {
-            let d = &d[x * c..(x + 1) * c];
-            for (r, row) in rows.iter().enumerate() {
-                for k in 0..3 {
-                    let at = x + k;
-                    let input = if at >= 1 && at <= width { &row[(at - 1) * c..at * c] } else { zeros };
-                    let sum = &mut sums[(r * 3 + k) * c..(r * 3 + k + 1) * c];
-                    for i in 0..c {
-                        sum[i] += d[i] * input[i];
-                    }
-                }
-            }
-            let sum = &mut sums[9 * c..];
-            for i in 0..c {
-                sum[i] += d[i];
-            }
+    fn row_weights(rows: &[&[f32]; 3], d: &[f32], sums: &mut [f32]) {
+        let (c, mut first) = (sums.len() / 10, 0);
+        while first + 16 <= c {
+            weights_block::<16>(rows, d, first, sums);
+            first += 16;
+        }
+        for first in first..c {
+            weights_block::<1>(rows, d, first, sums);
         }
     }
 }
@@ -94,7 +144,7 @@ pub fn depthwise(maps: Maps, input: &[f32], taps: &[f32], bias: &[f32], reverse:
     let zeros = vec![0.0; maps.row_length()];
     out.par_chunks_mut(maps.row_length())
         .enumerate()
-        .for_each(|(row, out)| row_forward(&maps.around(input, row, &zeros), taps, bias, &zeros[..c], out, add));
+        .for_each(|(row, out)| row_forward(&maps.around(input, row, &zeros), taps, bias, out, add));
 }
 
 /// Returns the gradients of taps and bias (10 × C, bias last).
@@ -106,7 +156,7 @@ pub fn depthwise_weights(maps: Maps, input: &[f32], d: &[f32]) -> Vec<f32> {
     column_sums(maps.batch * maps.height, 10 * c, &mut sums, |range, partial| {
         for row in range {
             let d = &d[row * maps.row_length()..(row + 1) * maps.row_length()];
-            row_weights(&maps.around(input, row, &zeros), d, &zeros[..c], partial);
+            row_weights(&maps.around(input, row, &zeros), d, partial);
         }
     });
     sums
@@ -118,27 +168,30 @@ mod tests {
 
     #[test]
     fn a_convolution_is_that_of_the_definition_and_its_gradients_are_its_transpose() {
-        let maps = Maps { batch: 2, height: 3, width: 4, channels: 5 };
-        let numbers = |n: usize, k: usize| -> Vec<f32> { (0..n).map(|i| ((i * k + 3) % 17) as f32 / 8.0 - 1.0).collect() };
-        let n = 2 * 3 * 4 * 5;
-        let (x, taps, bias, d) = (numbers(n, 7), numbers(45, 5), numbers(5, 3), numbers(n, 11));
-        let mut y = vec![0.0; n];
-        depthwise(maps, &x, &taps, &bias, false, false, &mut y);
-        let at = |b: usize, yy: isize, xx: isize, c: usize| match (0..3).contains(&yy) && (0..4).contains(&xx) {
-            true => x[((b * 3 + yy as usize) * 4 + xx as usize) * 5 + c],
-            false => 0.0,
-        };
-        let expected: f32 =
-            bias[2] + (0..9).map(|t| taps[t * 5 + 2] * at(1, 2 + t as isize / 3 - 1, 3 + t as isize % 3 - 1, 2)).sum::<f32>();
-        assert!((y[((3 + 2) * 4 + 3) * 5 + 2] - expected).abs() < 1e-5);
+        // A few channels alone, and some after the sixteens.
+        for c in [5, 37] {
+            let maps = Maps { batch: 2, height: 3, width: 4, channels: c };
+            let numbers = |n: usize, k: usize| -> Vec<f32> { (0..n).map(|i| ((i * k + 3) % 17) as f32 / 8.0 - 1.0).collect() };
+            let n = 2 * 3 * 4 * c;
+            let (x, taps, bias, d) = (numbers(n, 7), numbers(9 * c, 5), numbers(c, 3), numbers(n, 11));
+            let mut y = vec![0.0; n];
+            depthwise(maps, &x, &taps, &bias, false, false, &mut y);
+            let at = |b: usize, yy: isize, xx: isize, i: usize| match (0..3).contains(&yy) && (0..4).contains(&xx) {
+                true => x[((b * 3 + yy as usize) * 4 + xx as usize) * c + i],
+                false => 0.0,
+            };
+            let expected: f32 =
+                bias[2] + (0..9).map(|t| taps[t * c + 2] * at(1, 2 + t as isize / 3 - 1, 3 + t as isize % 3 - 1, 2)).sum::<f32>();
+            assert!((y[((3 + 2) * 4 + 3) * c + 2] - expected).abs() < 1e-5);
 
-        // <d, conv(x)> = <conv'(d), x> + <bias sums>, and = <tap sums, taps> + <bias sums>.
-        let mut dx = vec![0.0; n];
-        depthwise(maps, &d, &taps, &[0.0; 5], true, false, &mut dx);
-        let sums = depthwise_weights(maps, &x, &d);
-        let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
-        let with_bias = dot(&sums[45..], &bias);
-        assert!((dot(&d, &y) - dot(&dx, &x) - with_bias).abs() < 1e-3);
-        assert!((dot(&d, &y) - dot(&sums[..45], &taps) - with_bias).abs() < 1e-3);
+            // <d, conv(x)> = <conv'(d), x> + <bias sums>, and = <tap sums, taps> + <bias sums>.
+            let mut dx = vec![0.0; n];
+            depthwise(maps, &d, &taps, &vec![0.0; c], true, false, &mut dx);
+            let sums = depthwise_weights(maps, &x, &d);
+            let dot = |a: &[f32], b: &[f32]| a.iter().zip(b).map(|(a, b)| f64::from(a * b)).sum::<f64>();
+            let with_bias = dot(&sums[9 * c..], &bias);
+            assert!((dot(&d, &y) - dot(&dx, &x) - with_bias).abs() < 1e-3);
+            assert!((dot(&d, &y) - dot(&sums[..9 * c], &taps) - with_bias).abs() < 1e-3);
+        }
     }
 }

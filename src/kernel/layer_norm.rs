@@ -6,6 +6,7 @@ use rayon::prelude::*;
 
 use super::clock::{Group, timed};
 use super::level::vectorised;
+use super::matmul::Shared;
 use super::pieces::column_sums;
 
 /// What a layer norm keeps for its backward pass.
@@ -122,16 +123,18 @@ pub fn layer_norm_backward(d: &[f32], saved: &LayerNorm, weight: &[f32], dx: &mu
     let _timer = timed(Group::Norms);
     let columns = weight.len();
     let block = (16_384 / columns).max(1);
-    let size = block * columns;
-    d.par_chunks(size)
-        .zip(saved.normalised.par_chunks(size))
-        .zip(saved.rstd.par_chunks(block))
-        .zip(dx.par_chunks_mut(size))
-        .for_each(|(((d, x), r), dx)| backward_rows(d, x, r, weight, dx));
+    let (x, target) = (&saved.normalised, Shared::new(dx));
     let mut sums = vec![0.0; 2 * columns];
+    // Both while a block is in the inner cache.
     column_sums(d.len() / columns, 2 * columns, &mut sums, |range, partial| {
-        let range = range.start * columns..range.end * columns;
-        affine_sums(&d[range.clone()], &saved.normalised[range], partial);
+        for first in range.clone().step_by(block) {
+            let rows = first..range.end.min(first + block);
+            let at = rows.start * columns..rows.end * columns;
+            let (d, x) = (&d[at.clone()], &x[at.clone()]);
+            // SAFETY: each range of rows is given to one thread.
+            unsafe { target.row(at.start, at.len(), |dx| backward_rows(d, x, &saved.rstd[rows], weight, dx)) };
+            affine_sums(d, x, partial);
+        }
     });
     let bias = sums[..columns].to_vec();
     sums.drain(..columns);
