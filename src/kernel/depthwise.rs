@@ -59,11 +59,14 @@ fn forward_block<const L: usize>(rows: &[&[f32]; 3], taps: &[f32], bias: &[f32],
     for pixel in out.chunks_exact_mut(c) {
         window.slide();
         let [left, here, right] = &window.columns;
-        for l in 0..L {
+        let sum: [f32; L] = std::array::from_fn(|l| {
             let of = |r: usize| left[r][l] * taps[3 * r][l] + here[r][l] * taps[3 * r + 1][l] + right[r][l] * taps[3 * r + 2][l];
-            let sum = bias[l] + of(0) + of(1) + of(2);
-            let out = &mut pixel[first + l];
-            *out = if add { *out + sum } else { sum };
+            bias[l] + of(0) + of(1) + of(2)
+        });
+        let out = &mut pixel[first..first + L];
+        match add {
+            true => out.iter_mut().zip(sum).for_each(|(out, sum)| *out += sum),
+            false => out.copy_from_slice(&sum),
         }
     }
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 use super::linear::{Linear, Norm, Scaled};
 use crate::kernel::{
     BatchNorm, LayerNorm, Maps, QkvShape, XcaSaved, affine, batch_norm_eval, batch_norm_train, depthwise, depthwise_weights, gelu,
-    gelu_backward, layer_norm, layer_norm_backward, multiply, xca_backward, xca_forward,
+    gelu_backward, gelu_only, layer_norm, layer_norm_backward, multiply, xca_backward, xca_forward,
 };
 use crate::model::{Layout, XcitSizes};
 
@@ -60,6 +60,16 @@ fn taps(weight: &[f32], scale: Option<&[f32]>) -> Vec<f32> {
     (0..9).flat_map(|t| (0..c).map(move |i| weight[i * 9 + t] * scale.map_or(1.0, |s| s[i]))).collect()
 }
 
+/// GELU of x + bias, and its slope where a backward pass may follow.
+pub(super) fn gelu_for(learn: bool, x: &mut [f32], slope: &mut Vec<f32>, bias: &[f32]) {
+    if learn {
+        slope.resize(x.len(), 0.0);
+        gelu(x, slope, bias);
+    } else {
+        gelu_only(x, bias);
+    }
+}
+
 impl Block {
     /// Finds the parameters of block `i`.
     pub fn find(layout: &Layout, sizes: &XcitSizes, i: usize) -> Self {
@@ -92,12 +102,13 @@ impl Block {
         QkvShape { batch: maps.batch, tokens: maps.height * maps.width, dim: self.dim, heads: self.heads }
     }
 
-    /// Changes the stream x (B·N × D) in place. With `train`, batch statistics are used and the running ones moved.
+    /// Changes the stream x (B·N × D) in place. With `train`, batch statistics are used and the running ones moved; with `learn`, a backward
+    /// pass may follow.
     pub fn forward(
         &self,
         p: &[f32],
         buffers: &mut [f32],
-        train: bool,
+        (train, learn): (bool, bool),
         maps: Maps,
         x: &mut [f32],
         tape: &mut BlockTape,
@@ -116,9 +127,8 @@ impl Block {
         affine(&tape.ln3.normalised, w, b, u);
         let no_bias = vec![0.0; self.dim];
         tape.bn.normalised.resize(x.len(), 0.0);
-        tape.conv_slope.resize(x.len(), 0.0);
         depthwise(maps, u, &taps(&p[self.conv1.clone()], None), &no_bias, false, false, &mut tape.bn.normalised);
-        gelu(&mut tape.bn.normalised, &mut tape.conv_slope, &p[self.conv1_bias.clone()]);
+        gelu_for(learn, &mut tape.bn.normalised, &mut tape.conv_slope, &p[self.conv1_bias.clone()]);
         self.batch_norm(buffers, train, &mut tape.bn);
         let (w, b) = self.bn.values(p);
         affine(&tape.bn.normalised, w, b, u);
@@ -130,8 +140,7 @@ impl Block {
         let (w, b) = self.norm2.values(p);
         affine(&tape.ln2.normalised, w, b, u);
         self.fc1.forward_without_bias(p, u, &mut tape.hidden);
-        tape.hidden_slope.resize(tape.hidden.len(), 0.0);
-        gelu(&mut tape.hidden, &mut tape.hidden_slope, &p[self.fc1.bias.clone()]);
+        gelu_for(learn, &mut tape.hidden, &mut tape.hidden_slope, &p[self.fc1.bias.clone()]);
         self.fc2.forward(p, &tape.hidden, x);
     }
 

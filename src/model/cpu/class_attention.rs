@@ -7,6 +7,7 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
+use super::block::Scratch;
 use super::linear::{Linear, Norm};
 use crate::kernel::{
     Askers, LayerNorm, add_column_sums, affine, class_attention_backward, class_attention_forward, gelu, gelu_backward, layer_norm,
@@ -139,7 +140,7 @@ impl ClassBlock {
     }
 
     /// Turns the gradient `d` of the tokens behind the block into that before it, in place, and adds the parameters' gradients.
-    pub fn backward(&self, p: &[f32], tokens: usize, tape: &ClassTape, grad: &mut Vec<f32>, grads: &mut [f32], u: &mut Vec<f32>) {
+    pub fn backward(&self, p: &[f32], tokens: usize, tape: &ClassTape, grad: &mut Vec<f32>, grads: &mut [f32], scratch: &mut Scratch) {
         let d = self.dim;
         let mut class = class_rows(grad, tokens, d);
         let mut dm = class.clone();
@@ -161,24 +162,28 @@ impl ClassBlock {
         let (w, _) = self.norm2.values(p);
         if self.tokens_norm {
             set_class_rows(grad, tokens, d, &class);
-            let mut before = vec![0.0; grad.len()];
-            self.norm2.add(layer_norm_backward(grad, &tape.ln2, w, &mut before), grads);
-            *grad = before;
+            let before = &mut scratch.b;
+            before.clear();
+            before.resize(grad.len(), 0.0);
+            self.norm2.add(layer_norm_backward(grad, &tape.ln2, w, before), grads);
+            std::mem::swap(grad, before);
         } else {
             let mut before = vec![0.0; class.len()];
             self.norm2.add(layer_norm_backward(&class, &tape.ln2, w, &mut before), grads);
             set_class_rows(grad, tokens, d, &before);
         }
-        self.backward_attention(p, tokens, tape, grad, grads, u);
+        self.backward_attention(p, tokens, tape, grad, grads, scratch);
     }
 
-    fn backward_attention(&self, p: &[f32], tokens: usize, tape: &ClassTape, grad: &mut [f32], grads: &mut [f32], u: &mut Vec<f32>) {
+    fn backward_attention(&self, p: &[f32], tokens: usize, tape: &ClassTape, grad: &mut [f32], grads: &mut [f32], scratch: &mut Scratch) {
         let d = self.dim;
+        let Scratch { a: u, b: du, .. } = scratch;
         let (w, b) = self.norm1.values(p);
         affine(&tape.ln1.normalised, w, b, u);
         let gamma = &p[self.gamma1.clone()];
         // du starts as what the residual takes from u; the class token's place is taken by the attention.
-        let mut du = grad.to_vec();
+        du.clear();
+        du.extend_from_slice(grad);
         let mut dc = class_rows(grad, tokens, d);
         let mut d_gamma = vec![0.0; d];
         crate::kernel::column_sums(du.len() / d, d, &mut d_gamma, |range, partial| {
@@ -202,16 +207,16 @@ impl ClassBlock {
         let (mut d_pooled, mut d_asked, mut dq) = (Vec::new(), Vec::new(), Vec::new());
         self.v.heads_params(&tape.pooled, &d_context, self.heads, grads);
         self.v.heads_input(p, &d_context, self.heads, &mut d_pooled);
-        class_attention_backward(self.askers(tokens), u, &tape.asked, &tape.attention, &d_pooled, &mut d_asked, &mut du);
+        class_attention_backward(self.askers(tokens), u, &tape.asked, &tape.attention, &d_pooled, &mut d_asked, du);
         // The keys' bias moves every score alike: its gradient is 0.
         self.k.heads_params(&d_asked, &tape.q, self.heads, grads);
         self.k.heads_forward(p, &d_asked, self.heads, false, &mut dq);
         let scale = self.scale();
         dq.iter_mut().for_each(|d| *d *= scale);
         self.q.backward_params(&class_rows(u, tokens, d), &dq, true, grads);
-        let mut d_class = class_rows(&du, tokens, d);
+        let mut d_class = class_rows(du, tokens, d);
         self.q.backward_input(p, &dq, true, &mut d_class);
-        set_class_rows(&mut du, tokens, d, &d_class);
-        self.norm1.add(layer_norm_backward(&du, &tape.ln1, w, grad), grads);
+        set_class_rows(du, tokens, d, &d_class);
+        self.norm1.add(layer_norm_backward(du, &tape.ln1, w, grad), grads);
     }
 }

@@ -3,6 +3,7 @@
 //! γ (LayerScale) is folded into W and b, so that the branch's output is never stored: with W' = γ·W the product is added straight onto
 //! the stream, and dγ_r = <W_r, dW'_r> + b_r·db'_r.
 
+use std::cell::Cell;
 use std::ops::Range;
 
 use crate::kernel::{Matrix, Start, add_column_sums, add_scaled_columns, add_scaled_rows, matmul, row_dots, scale_rows};
@@ -125,12 +126,21 @@ pub struct Scaled {
     pub gamma: Option<Range<usize>>,
 }
 
+thread_local! {
+    /// Where W' is made; kept, since fresh pages cost as much as filling them. Taken out while in use: a worker that waits inside a kernel may
+    /// take up other work that makes one too.
+    static FOLDED: Cell<Vec<f32>> = const { Cell::new(Vec::new()) };
+}
+
 impl Scaled {
-    /// W' = γ·W.
-    fn folded(&self, params: &[f32], gamma: &[f32]) -> Vec<f32> {
-        let mut folded = params[self.linear.weight.clone()].to_vec();
+    /// Hands W' = γ·W to some work, which may leave it as it likes.
+    fn with_folded(&self, params: &[f32], gamma: &[f32], work: impl FnOnce(&mut [f32])) {
+        let mut folded = FOLDED.take();
+        folded.clear();
+        folded.extend_from_slice(&params[self.linear.weight.clone()]);
         scale_rows(&mut folded, gamma);
-        folded
+        work(&mut folded);
+        FOLDED.set(folded);
     }
 
     /// x += γ·(z·Wᵀ + b).
@@ -143,9 +153,10 @@ impl Scaled {
         };
         let gamma = &params[gamma.clone()];
         let bias: Vec<f32> = bias.iter().zip(gamma).map(|(b, g)| b * g).collect();
-        let weight = self.folded(params, gamma);
-        let weight = Matrix::new(&weight, self.linear.outputs, self.linear.inputs);
-        matmul(Matrix::new(z, rows, self.linear.inputs), weight.t(), x, self.linear.outputs, Start::TargetAndRow(&bias));
+        self.with_folded(params, gamma, |weight| {
+            let weight = Matrix::new(weight, self.linear.outputs, self.linear.inputs);
+            matmul(Matrix::new(z, rows, self.linear.inputs), weight.t(), x, self.linear.outputs, Start::TargetAndRow(&bias));
+        });
     }
 
     /// As [`forward`](Self::forward) for few rows, of which the branch's output, made in `room`, is smaller than W.
@@ -165,21 +176,21 @@ impl Scaled {
         let (inputs, outputs) = (self.linear.inputs, self.linear.outputs);
         let rows = z.len() / inputs;
         let d_matrix = Matrix::new(d, rows, outputs);
-        let weight = self.folded(params, gamma);
         dz.resize(rows * inputs, 0.0);
-        matmul(d_matrix, Matrix::new(&weight, outputs, inputs), dz, inputs, Start::Nothing);
-
-        let mut d_weight = weight;
-        matmul(d_matrix.t(), Matrix::new(z, rows, inputs), &mut d_weight, inputs, Start::Nothing);
         let mut d_bias = vec![0.0; outputs];
         add_column_sums(d, &mut d_bias);
         let bias = &params[self.linear.bias.clone()];
-        let dots = row_dots(&d_weight, &params[self.linear.weight.clone()], outputs);
-        for r in 0..outputs {
-            grads[range.start + r] += dots[r] + bias[r] * d_bias[r];
-            grads[self.linear.bias.start + r] += gamma[r] * d_bias[r];
-        }
-        add_scaled_rows(&mut grads[self.linear.weight.clone()], &d_weight, gamma);
+        self.with_folded(params, gamma, |room| {
+            matmul(d_matrix, Matrix::new(room, outputs, inputs), dz, inputs, Start::Nothing);
+            // Now the place of dW'.
+            matmul(d_matrix.t(), Matrix::new(z, rows, inputs), room, inputs, Start::Nothing);
+            let dots = row_dots(room, &params[self.linear.weight.clone()], outputs);
+            for r in 0..outputs {
+                grads[range.start + r] += dots[r] + bias[r] * d_bias[r];
+                grads[self.linear.bias.start + r] += gamma[r] * d_bias[r];
+            }
+            add_scaled_rows(&mut grads[self.linear.weight.clone()], room, gamma);
+        });
     }
 }
 

@@ -109,14 +109,15 @@ impl XcitNetwork {
         d.resize(batch.n * tokens * dim, 0.0);
         d.chunks_exact_mut(tokens * dim).zip(d_rows.chunks_exact(dim)).for_each(|(image, row)| image[..dim].copy_from_slice(row));
         for (block, kept) in self.class_blocks.iter().zip(&tape.class_blocks).rev() {
-            block.backward(params, tokens, kept, &mut d, grads, &mut tape.scratch.a);
+            block.backward(params, tokens, kept, &mut d, grads, &mut tape.scratch);
         }
-        let mut d_tokens = Vec::with_capacity(batch.n * (tokens - 1) * dim);
-        for image in d.chunks_exact(tokens * dim) {
-            grads[self.cls_token.clone()].iter_mut().zip(image).for_each(|(g, d)| *g += d);
-            d_tokens.extend_from_slice(&image[dim..]);
+        // The patches' gradients move together, over those of the class tokens.
+        let (image, patches) = (tokens * dim, (tokens - 1) * dim);
+        for i in 0..batch.n {
+            grads[self.cls_token.clone()].iter_mut().zip(&d[i * image..]).for_each(|(g, d)| *g += d);
+            d.copy_within(i * image + dim..(i + 1) * image, i * patches);
         }
-        tape.d = d;
+        d.truncate(batch.n * patches);
         // Running statistics have moved already: those of the second pass go nowhere.
         let mut unused = if self.again { vec![0.0; self.layout.n_buffers()] } else { Vec::new() };
         for (i, block) in self.blocks.iter().enumerate().rev() {
@@ -125,11 +126,12 @@ impl XcitNetwork {
             if self.again && i + 1 < self.blocks.len() {
                 tape.tokens.clear();
                 tape.tokens.extend_from_slice(&tape.inputs[i]);
-                block.forward(params, &mut unused, true, maps, &mut tape.tokens, kept, &mut tape.scratch);
+                block.forward(params, &mut unused, (true, true), maps, &mut tape.tokens, kept, &mut tape.scratch);
             }
-            block.backward(params, maps, kept, &mut d_tokens, grads, &mut tape.scratch);
+            block.backward(params, maps, kept, &mut d, grads, &mut tape.scratch);
         }
-        self.stem.backward(params, batch, &mut tape.stem, &d_tokens, grads, d_pixels);
+        self.stem.backward(params, batch, &mut tape.stem, &d, grads, d_pixels);
+        tape.d = d;
         Ok(())
     }
 
@@ -170,7 +172,7 @@ impl XcitNetwork {
                 input.extend_from_slice(&tape.tokens);
             }
             let kept = &mut tape.blocks[if keep_blocks { i } else { 0 }];
-            block.forward(params, buffers, train, maps, &mut tape.tokens, kept, &mut tape.scratch);
+            block.forward(params, buffers, (train, keep), maps, &mut tape.tokens, kept, &mut tape.scratch);
         }
         let (dim, n) = (self.sizes.dim, maps.height * maps.width);
         tape.with_class.clear();

@@ -89,6 +89,12 @@ pub(crate) fn read(views: &dyn Views, images: &[usize], epoch: u64) -> Result<Ve
     Ok(pictures)
 }
 
+/// A network that learnt, and the linear layer on it.
+pub type Learnt = (Box<dyn Encoder>, Linear);
+
+/// Makes the network with which a repeat begins.
+pub type StartOf<'a> = dyn Fn(usize) -> Result<Box<dyn Encoder>, Failure> + 'a;
+
 /// Trains every repeat with `per_class` labelled images per class and predicts the roster's test rows.
 ///
 /// `start` makes the network that a repeat begins with. Repeats that `task.pieces` keeps are not trained again; all results are
@@ -100,9 +106,9 @@ pub fn supervised(
     task: &Task<'_>,
     how: &Supervised,
     per_class: usize,
-    start: &dyn Fn(usize) -> Result<Box<dyn Encoder>, Failure>,
+    start: &StartOf<'_>,
     monitor: &dyn Monitor,
-) -> Result<Outcome<(Box<dyn Encoder>, Linear)>, Failure> {
+) -> Result<Outcome<Learnt>, Failure> {
     crate::classify::refuse("supervised training", &how.check())?;
     let images = task.images()?;
     let classes = task.roster.classes.len();

@@ -132,16 +132,11 @@ fn how() -> Supervised {
     Supervised { rate: 1e-2, batch: 16, schedule: Schedule::Constant, stop: quick(), ..Supervised::default() }
 }
 
-fn baseline(pieces: &Memory, per_class: usize, monitor: &dyn Monitor) -> Result<Outcome<(Box<dyn Encoder>, Linear)>, Failure> {
+fn baseline(pieces: &Memory, per_class: usize, monitor: &dyn Monitor) -> Result<Outcome<Learnt>, Failure> {
     baseline_by(&how(), pieces, per_class, monitor)
 }
 
-fn baseline_by(
-    how: &Supervised,
-    pieces: &Memory,
-    per_class: usize,
-    monitor: &dyn Monitor,
-) -> Result<Outcome<(Box<dyn Encoder>, Linear)>, Failure> {
+fn baseline_by(how: &Supervised, pieces: &Memory, per_class: usize, monitor: &dyn Monitor) -> Result<Outcome<Learnt>, Failure> {
     with_task(pieces, |task| supervised(task, how, per_class, &|repeat| Ok(Box::new(Tiny::new(repeat))), monitor))
 }
 

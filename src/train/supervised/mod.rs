@@ -17,7 +17,7 @@ mod probe; // the linear layer alone
 #[cfg(test)]
 mod laws; // what all of it promises
 
-pub use baseline::{Outcome, Task, supervised};
+pub use baseline::{Learnt, Outcome, StartOf, Task, supervised};
 pub use encoder::{Encoder, Tensor};
 pub use head::Linear;
 pub use params::{LinearProbe, Optimiser, Plateau, Schedule, Stop, Supervised};
