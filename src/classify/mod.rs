@@ -24,12 +24,16 @@ mod exponential; // exp(x) - 1 and log(1 + x) for the vector unit
 mod yeo_johnson; // power transform by maximum likelihood
 mod transform; // a chain of both, fitted once, applied to any rows
 mod metrics; // confusion matrices and what follows from them
+mod roc; // areas under ROC curves
 mod interval; // intervals and paired differences of resampled values
 mod learning_curve; // an inverse power law through accuracies
 mod study; // features, labels and split joined into numbered rows
 mod resample; // test rows and draws, drawn again
+mod model; // any classifier on numbered points
+mod pass; // test rows past many models
 mod sweep; // which classifier, how many labels, how often
 mod table; // results as tidy rows
+mod table_csv; // and these as CSV
 mod predictions; // single predictions and scores
 mod bench; // how long a sweep takes
 
@@ -50,6 +54,7 @@ pub use params::{
 pub use pca::Pca;
 pub use predictions::{Scores, kept_bytes, write_predictions};
 pub use resample::{RESAMPLES, Resampling};
+pub use roc::RocAuc;
 pub use study::{Roster, Study};
 pub use svm::FittedSvm;
 pub use sweep::{cell, judged_sweep, sweep};

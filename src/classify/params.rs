@@ -61,6 +61,8 @@ crate::params! {
         pub neighbours: BTreeMap<String, Vec<String>> = BTreeMap::new(),
         /// How often test rows and draws are drawn again for intervals and paired comparisons; 0 for none.
         pub resamples: usize = 0,
+        /// Whether the areas under the ROC curves are computed, for which the scores of every row are held a while.
+        pub roc_auc: bool = false,
     }
     /// Part of the training rows, held out once for choosing between recipes without the test set.
     pub struct Validation {

@@ -64,6 +64,12 @@ impl Scores {
         let place = self.classes.binary_search(&class).ok()?;
         self.values.get(row * self.classes.len() + place).copied()
     }
+
+    /// Returns the scores of a class in all rows; none when the model has not seen the class.
+    pub fn of_class(&self, class: usize) -> Option<Vec<f64>> {
+        let place = self.classes.binary_search(&class).ok()?;
+        Some(self.values.iter().skip(place).step_by(self.classes.len()).map(|score| f64::from(*score)).collect())
+    }
 }
 
 #[cfg(test)]
@@ -78,8 +84,15 @@ mod tests {
         let labels = [("a", "x"), ("b", "y"), ("c", "z, too"), ("d", "y")].map(|(id, class)| (id.to_string(), class.to_string())).into();
         let ids = |ids: [&str; 2]| ids.map(String::from);
         let roster = Roster::new(&labels, &ids(["a", "b"]), &ids(["d", "c"]), &Protocol::default(), 1).unwrap();
-        let run =
-            |repeat, predictions, scores| Run { repeat, rows_used: 2, converged: true, confusion: Confusion::new(3), predictions, scores };
+        let run = |repeat, predictions, scores| Run {
+            repeat,
+            rows_used: 2,
+            converged: true,
+            confusion: Confusion::new(3),
+            predictions,
+            scores,
+            roc_auc: None,
+        };
         let scores = Scores { classes: vec![0, 1], values: vec![-0.5, 0.5, 0.25, -1e-3] };
         let runs = vec![run(0, Some(vec![1, 0]), Some(scores)), run(1, None, None)];
         let mut text = Vec::new();

@@ -215,11 +215,16 @@ impl Study {
         let values = |rows: &Array2<f32>| -> Vec<Digest> {
             rows.outer_iter().map(|row| Digest::of(&row.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())).collect()
         };
-        Digest::of_json(&serde_json::json!({
+        let mut all = serde_json::json!({
             "classes": classes, "train": train, "test": test, "groups": groups, "seed": seed,
             "repeats": repeats, "keep_predictions": keep_predictions, "resamples": resamples,
             "train features": values(&self.train), "test features": values(&self.test),
-        }))
+        });
+        // What is not asked for leaves no trace, so that cells that are kept stay known.
+        if self.protocol.roc_auc {
+            all["roc_auc"] = true.into();
+        }
+        Digest::of_json(&all)
     }
 
     /// Returns the training rows that `repeat` draws with `n` per class; classes without any are left out.

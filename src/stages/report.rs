@@ -7,7 +7,7 @@ use super::io;
 use super::kinds::{COUNTS, CURVE, REPORT, SCAN, SHEET, SWEEP};
 use super::results::{Part, Results};
 use super::split::Divided;
-use crate::classify::Summary;
+use crate::classify::{RocAuc, Summary};
 use crate::diagnostic::{Context, Failure, count};
 use crate::params::Ref;
 use crate::report::{
@@ -227,6 +227,7 @@ fn cell(summary: &Summary, resampled: &[f32], resamples: &str) -> Cell {
         mean: summary.balanced_accuracy,
         std: summary.balanced_accuracy_std,
         interval: summary.interval.map(|i| (i.low, i.high)),
+        roc_auc: summary.roc_auc.as_ref().and_then(RocAuc::macro_average).zip(summary.roc_auc_std),
         resampled: resampled.to_vec(),
         resamples: resamples.to_string(),
     }

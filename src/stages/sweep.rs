@@ -63,6 +63,8 @@ crate::params! {
         pub images: Ref = Ref::default(),
         /// `true`, or a number of repeats: `tables` then holds `predictions.csv`, what each classifier said of each row.
         pub keep_predictions: Keep = Keep::All(false),
+        /// Whether results hold the area under the ROC curve of each class against the rest, and their mean.
+        pub roc_auc: bool = false,
     }
 }
 
@@ -82,6 +84,7 @@ impl Sweep {
             },
             neighbours: self.neighbours.clone(),
             resamples: self.resamples,
+            roc_auc: self.roc_auc,
         }
     }
 
