@@ -2,7 +2,10 @@
 
 use std::path::PathBuf;
 
-use flow::classify::RocAuc;
+use flow::classify::{FittedSvm, RocAuc, Sigmoid, Svm, couple};
+use linfa::DatasetBase;
+use linfa::traits::Fit;
+use ndarray::{Array1, Array2};
 use serde_json::Value;
 
 fn golden() -> Value {
@@ -36,5 +39,64 @@ fn areas_under_roc_curves_are_scikit_learns_with_ties_and_without_what_is_not_th
         let areas = RocAuc::of(classes, &truth, column);
         (0..classes).for_each(|class| close(areas.of_class(class), &case["by_class"][class], &format!("{name}, class {class}")));
         close(areas.macro_average(), &case["macro"], name);
+    }
+}
+
+// sigmoid_train of libsvm, and _sigmoid_calibration of scikit-learn, which seeks the same minimum by L-BFGS
+#[test]
+fn the_sigmoid_is_libsvms() {
+    let golden = golden();
+    let cases = golden["sigmoid"].as_array().unwrap();
+    assert_eq!(cases.len(), 5);
+    for case in cases {
+        let (name, decisions) = (&case["name"], numbers(&case["decisions"]));
+        let n_first = case["n_first"].as_u64().unwrap() as usize;
+        let is_first: Vec<bool> = (0..decisions.len()).map(|row| row < n_first).collect();
+        let Sigmoid { a, b } = Sigmoid::fit(&decisions, &is_first);
+        let [theirs_a, theirs_b] = ["a", "b"].map(|key| case[key].as_f64().unwrap());
+        assert!((a - theirs_a).abs() < 1e-9 && (b - theirs_b).abs() < 1e-9, "{name}: {a} {b}, libsvm {theirs_a} {theirs_b}");
+        let minimum = numbers(&case["calibration"]);
+        assert!((a - minimum[0]).abs() < 1e-5 && (b - minimum[1]).abs() < 1e-5, "{name}: {a} {b}, minimum {minimum:?}");
+    }
+}
+
+// SVC(class_weight="balanced", probability=True): predict_proba from probA_, probB_ and decision_function
+#[test]
+fn pairs_are_coupled_as_libsvm_does() {
+    let golden = golden();
+    let cases = golden["coupling"].as_array().unwrap();
+    assert_eq!(cases.len(), 3);
+    for case in cases {
+        let sigmoids: Vec<Sigmoid> = numbers(&case["a"]).into_iter().zip(numbers(&case["b"])).map(|(a, b)| Sigmoid { a, b }).collect();
+        for (decisions, expected) in case["decisions"].as_array().unwrap().iter().zip(case["proba"].as_array().unwrap()) {
+            let pairs: Vec<f64> = sigmoids.iter().zip(numbers(decisions)).map(|(sigmoid, d)| sigmoid.probability(d)).collect();
+            let expected = numbers(expected);
+            let found = couple(expected.len(), &pairs);
+            let apart = found.iter().zip(&expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
+            assert!(apart < 1e-12, "{}: {found:?}, libsvm {expected:?}", case["name"]);
+        }
+    }
+}
+
+fn matrix(value: &Value) -> Array2<f64> {
+    let rows: Vec<Vec<f64>> = value.as_array().unwrap().iter().map(numbers).collect();
+    Array2::from_shape_fn((rows.len(), rows[0].len()), |(i, j)| rows[i][j])
+}
+
+// The mean of SVC(class_weight="balanced", probability=True, random_state=seed).predict_proba over 20 seeds
+#[test]
+fn probabilities_lie_about_as_near_to_scikit_learns_as_those_of_its_seeds_to_each_other() {
+    let golden = golden();
+    for case in golden["whole"].as_array().unwrap() {
+        let y: Vec<usize> = serde_json::from_value(case["y"].clone()).unwrap();
+        let data = DatasetBase::new(matrix(&case["x"]), Array1::from(y));
+        let fitted: FittedSvm<f64> = Svm { probability: true, ..Svm::default() }.fit(&data).unwrap();
+        let (queries, theirs) = (matrix(&case["queries"]), matrix(&case["proba"]));
+        let own = fitted.probabilities(&queries).unwrap();
+        assert!(own.rows().into_iter().all(|row| (row.sum() - 1.0).abs() < 1e-9));
+        let apart = (&own - &theirs).mapv(f64::abs).mean().unwrap();
+        assert!(apart < 1.5 * case["apart"].as_f64().unwrap(), "{}: {apart}, seeds {}", case["name"], case["apart"]);
+        let without: FittedSvm<f64> = Svm::default().fit(&data).unwrap();
+        assert!(without.probabilities(&queries).is_none() && without.decision_values(&queries) == fitted.decision_values(&queries));
     }
 }

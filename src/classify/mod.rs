@@ -11,7 +11,10 @@ mod products; // inner products of points with a block of queries, shared by eve
 mod guard; // the way into linfa's traits
 mod groups; // rows sorted by class
 mod smo; // one binary support vector machine
+mod platt; // its decisions as probabilities
 mod svm; // one-vs-one support vector classification
+mod svm_predict; // what it says of queries
+mod fitted_svm; // with its own support vectors
 mod lbfgs; // minimising a smooth function
 mod logistic_problem; // its value and gradient, and the way to the minimum
 mod logistic; // multinomial logistic regression
@@ -40,6 +43,7 @@ mod bench; // how long a sweep takes
 pub use bench::{LabelledRows, SweepBench, SweepTimes};
 pub use features::Features;
 pub use fitted::FittedClassifier;
+pub use fitted_svm::FittedSvm;
 pub use guard::Checked;
 pub use interval::{Interval, Verdict};
 pub use knn::FittedKnn;
@@ -52,11 +56,11 @@ pub use params::{
     Vote, refuse,
 };
 pub use pca::Pca;
+pub use platt::{Sigmoid, couple};
 pub use predictions::{Scores, kept_bytes, write_predictions};
 pub use resample::{RESAMPLES, Resampling};
 pub use roc::RocAuc;
 pub use study::{Roster, Study};
-pub use svm::FittedSvm;
 pub use sweep::{cell, judged_sweep, sweep};
 pub use table::{Cell, Judged, ResultRow, Run, Summary, Table};
 pub use transform::{FittedStep, FittedTransform};

@@ -6,10 +6,12 @@ use super::groups::ClassRows;
 use super::knn::{KnnModel, Scratch};
 use super::logistic::{FittedLogistic, ReadyLogistic};
 use super::params::Classifier;
+use super::platt::FOLDS_OF;
 use super::products::{Block, Points};
 use super::study::Study;
 use super::svm::SvmModel;
 use crate::diagnostic::Failure;
+use crate::random::Stream;
 
 /// A model on numbered points.
 pub(crate) enum Model {
@@ -31,7 +33,7 @@ impl Model {
     /// Returns the class of each query of the block, and scores if asked.
     pub fn predict(&self, points: &Points<f32>, block: &Block<f32>, scratch: &mut Scratch<f32>, classes: usize) -> Predicted {
         let mut out = vec![0usize; block.used()];
-        let mut scores = vec![0f32; block.used() * classes];
+        let mut scores = vec![0.0; block.used() * classes];
         let wanted = (classes > 0).then_some(&mut scores[..]);
         match self {
             Self::Svm(model) => model.predict_block(points, block, &mut out, wanted),
@@ -61,7 +63,7 @@ impl Model {
 }
 
 /// Classes of the queries of a block, and queries × classes, scores; none where they were not asked for.
-pub(crate) type Predicted = (Vec<usize>, Vec<f32>);
+pub(crate) type Predicted = (Vec<usize>, Vec<f64>);
 
 /// A fitted model and what its row of results needs.
 pub(crate) struct Fitted {
@@ -71,14 +73,15 @@ pub(crate) struct Fitted {
 }
 
 /// Fits one model on drawn training rows.
-pub(crate) fn fit(study: &Study, classifier: &Classifier, rows: &[ClassRows], share: bool) -> Result<Fitted, Failure> {
+pub(crate) fn fit(study: &Study, classifier: &Classifier, repeat: usize, rows: &[ClassRows], share: bool) -> Result<Fitted, Failure> {
     let chosen: Vec<usize> = rows.iter().flat_map(|g| g.points.iter().copied()).collect();
     let rows_used = chosen.len();
     let (model, converged) = match classifier {
         Classifier::Knn(how) => (Model::Knn(KnnModel::new(rows, how)), true),
         Classifier::Svm(how) => {
             let (points, groups) = own_points(study, rows, &chosen);
-            let mut model = SvmModel::fit(&points, &groups, how, share)?;
+            let folds = Stream::new(study.roster.seed, FOLDS_OF).at(repeat as u64);
+            let mut model = SvmModel::fit(&points, &groups, how, &folds, share)?;
             model.renumber(|place| chosen[place]);
             let converged = model.converged;
             (Model::Svm(model), converged)

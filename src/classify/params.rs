@@ -22,6 +22,9 @@ crate::params! {
         pub class_weight: ClassWeight = ClassWeight::Balanced,
         /// Largest violation of the optimality conditions at which training stops.
         pub tolerance: f64 = 1e-3,
+        /// Whether scores are Platt's probabilities, from five folds that the seed draws, in place of decisions. Classes stay those of the
+        /// votes, which the largest probability may contradict (scikit-learn's `probability=True`).
+        pub probability: bool = false,
     }
     /// Multinomial logistic regression with an L2 penalty; the sigmoid form when there are two classes.
     pub struct LogisticRegression {

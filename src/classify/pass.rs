@@ -87,7 +87,7 @@ pub(crate) fn tallies(
                     }
                 }
                 if let Some(all) = &mut tally.scores {
-                    all.values.extend(scores);
+                    all.values.extend(scores.into_iter().map(|score| score as f32));
                 }
                 if *keep {
                     tally.predictions.extend(predicted);

@@ -86,7 +86,7 @@ impl<'a> FittedSweep<'a> {
             .map(|job| {
                 watch.step()?;
                 let (classifier, per_class) = &wanted[job.cell];
-                fit(study, classifier, &study.rows(job.repeat, *per_class), share)
+                fit(study, classifier, job.repeat, &study.rows(job.repeat, *per_class), share)
             })
             .collect::<Result<Vec<Fitted>, Failure>>()?;
         Ok(Self { study, wanted, jobs, fitted, at_once, watch })
