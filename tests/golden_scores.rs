@@ -2,7 +2,8 @@
 
 use std::path::PathBuf;
 
-use flow::classify::{FittedSvm, RocAuc, Sigmoid, Svm, couple};
+use flow::classify::{Classifier, Features, FittedSvm, Protocol, RocAuc, Sigmoid, Study, Svm, couple, sweep};
+use flow::stage::Silent;
 use linfa::DatasetBase;
 use linfa::traits::Fit;
 use ndarray::{Array1, Array2};
@@ -98,5 +99,36 @@ fn probabilities_lie_about_as_near_to_scikit_learns_as_those_of_its_seeds_to_eac
         assert!(apart < 1.5 * case["apart"].as_f64().unwrap(), "{}: {apart}, seeds {}", case["name"], case["apart"]);
         let without: FittedSvm<f64> = Svm::default().fit(&data).unwrap();
         assert!(without.probabilities(&queries).is_none() && without.decision_values(&queries) == fitted.decision_values(&queries));
+    }
+}
+
+/// The rows and queries of a case as a study that labels every row.
+fn study(case: &Value) -> Study {
+    let (x, queries) = (matrix(&case["x"]), matrix(&case["queries"]));
+    let y: Vec<usize> = serde_json::from_value(case["y"].clone()).unwrap();
+    let id = |part: &str, row: usize| format!("{part} {row:03}");
+    let train: Vec<String> = (0..x.nrows()).map(|row| id("train", row)).collect();
+    let test: Vec<String> = (0..queries.nrows()).map(|row| id("test", row)).collect();
+    let known = train.iter().cloned().zip(y.iter().map(|class| class.to_string()));
+    let labels = known.chain(test.iter().map(|id| (id.clone(), "0".to_string()))).collect();
+    let values = ndarray::concatenate![ndarray::Axis(0), x, queries].mapv(|v| v as f32);
+    let features = Features::new([&train[..], &test].concat(), values).unwrap();
+    Study::new(&features, &labels, &train, &test, &Protocol { repeats: 1, keep_predictions: 1, ..Protocol::default() }, 1).unwrap()
+}
+
+// SVC(class_weight="balanced", tol=1e-10).decision_function(queries)
+#[test]
+fn a_sweep_at_tight_tolerance_gives_decision_values_within_a_millionth_and_at_the_usual_one_within_a_thousandth() {
+    let golden = golden();
+    for case in golden["whole"].as_array().unwrap() {
+        let (study, expected) = (study(case), matrix(&case["tight"]));
+        let wanted = [1e-9, 1e-3].map(|tolerance| (Classifier::Svm(Svm { tolerance, ..Svm::default() }), 1000));
+        let cells = sweep(&study, &wanted, &Silent).unwrap();
+        for (cell, bound) in cells.iter().zip([1e-6, 1e-3]) {
+            let scores = cell.runs[0].scores.as_ref().unwrap();
+            let apart = expected.indexed_iter().map(|((row, class), theirs)| (scores.of(row, class).unwrap() - theirs).abs());
+            let apart = apart.fold(0.0, f64::max);
+            assert!(apart < bound, "{} {}: {apart}", case["name"], cell.classifier);
+        }
     }
 }

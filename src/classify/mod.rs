@@ -57,7 +57,7 @@ pub use params::{
 };
 pub use pca::Pca;
 pub use platt::{Sigmoid, couple};
-pub use predictions::{Scores, kept_bytes, write_predictions};
+pub use predictions::{Scores, Values, kept_bytes, write_predictions};
 pub use resample::{RESAMPLES, Resampling};
 pub use roc::RocAuc;
 pub use study::{Roster, Study};

@@ -1,13 +1,17 @@
 //! Any of the classifiers on numbered points: fitted on drawn training rows, predicting blocks of queries.
 //!
-//! Models of many draws share one set of points, so that a block of queries is multiplied with each point once for all of them.
+//! Models of many draws share one set of points, so that a block of queries is multiplied with each point once for all of them. That is done
+//! in f32, whose rounding moves decision values by some 1e-5; machines that are solved more tightly have points of their own in f64.
+
+use ndarray::{Array2, ArrayView2, Axis, s};
 
 use super::groups::ClassRows;
 use super::knn::{KnnModel, Scratch};
 use super::logistic::{FittedLogistic, ReadyLogistic};
 use super::params::Classifier;
 use super::platt::FOLDS_OF;
-use super::products::{Block, Points};
+use super::predictions::{Scores, Values};
+use super::products::{Block, Points, WIDTH};
 use super::study::Study;
 use super::svm::SvmModel;
 use crate::diagnostic::Failure;
@@ -16,6 +20,7 @@ use crate::random::Stream;
 /// A model on numbered points.
 pub(crate) enum Model {
     Svm(SvmModel<f32>),
+    TightSvm(SvmModel<f64>),
     Logistic(ReadyLogistic<f32>),
     Knn(KnnModel),
 }
@@ -25,28 +30,42 @@ impl Model {
     pub fn classes(&self) -> Vec<usize> {
         match self {
             Self::Svm(model) => model.classes().collect(),
+            Self::TightSvm(model) => model.classes().collect(),
             Self::Logistic(model) => model.classes().to_vec(),
             Self::Knn(model) => model.classes().to_vec(),
         }
     }
 
     /// Returns the class of each query of the block, and scores if asked.
-    pub fn predict(&self, points: &Points<f32>, block: &Block<f32>, scratch: &mut Scratch<f32>, classes: usize) -> Predicted {
+    pub fn predict(&self, points: &Measured, queries: &Queries, scratch: &mut Scratch<f32>, classes: usize) -> Predicted {
+        let block = &queries.single;
         let mut out = vec![0usize; block.used()];
         let mut scores = vec![0.0; block.used() * classes];
         let wanted = (classes > 0).then_some(&mut scores[..]);
         match self {
-            Self::Svm(model) => model.predict_block(points, block, &mut out, wanted),
+            Self::Svm(model) => model.predict_block(&points.single, block, &mut out, wanted),
+            Self::TightSvm(model) => model.predict_block(&points.double, &queries.double, &mut out, wanted),
             Self::Logistic(model) => model.predict_block(block, &mut out, wanted),
-            Self::Knn(model) => model.predict_block(points, block, scratch, &mut out, wanted),
+            Self::Knn(model) => model.predict_block(&points.single, block, scratch, &mut out, wanted),
         }
         (out, scores)
+    }
+
+    /// Returns no scores yet, in the precision that this model's have.
+    pub fn no_scores(&self) -> Scores {
+        let values = if self.is_double() { Values::Double { double: Vec::new() } } else { Values::Single(Vec::new()) };
+        Scores { classes: self.classes(), values }
+    }
+
+    fn is_double(&self) -> bool {
+        matches!(self, Self::TightSvm(_))
     }
 
     /// Returns the points that queries are multiplied with.
     fn measured(&self) -> Vec<usize> {
         match self {
             Self::Svm(model) => model.support_points(),
+            Self::TightSvm(model) => model.support_points(),
             Self::Knn(model) => model.points().to_vec(),
             Self::Logistic(_) => Vec::new(),
         }
@@ -56,6 +75,7 @@ impl Model {
     fn renumber(&mut self, new: impl Fn(usize) -> usize) {
         match self {
             Self::Svm(model) => model.renumber(new),
+            Self::TightSvm(model) => model.renumber(new),
             Self::Knn(model) => model.renumber(new),
             Self::Logistic(_) => {}
         }
@@ -64,6 +84,35 @@ impl Model {
 
 /// Classes of the queries of a block, and queries × classes, scores; none where they were not asked for.
 pub(crate) type Predicted = (Vec<usize>, Vec<f64>);
+
+/// The training rows that queries are multiplied with.
+pub(crate) struct Measured {
+    single: Points<f32>,
+    /// Of the machines that are solved tightly.
+    double: Points<f64>,
+}
+
+/// A block of queries beside the training rows.
+pub(crate) struct Queries {
+    single: Block<f32>,
+    double: Block<f64>,
+}
+
+impl Measured {
+    /// Multiplies all points with the queries from row `first` on.
+    pub fn with(&self, queries: ArrayView2<'_, f32>, first: usize) -> Queries {
+        let end = (first + WIDTH).min(queries.nrows());
+        // No query has to be widened where no point waits for it.
+        let wide = if self.double.len() > 0 { queries.slice(s![first..end, ..]).mapv(f64::from) } else { Array2::zeros((0, 0)) };
+        Queries { single: Block::new(&self.single, queries, first), double: Block::new(&self.double, wide.view(), 0) }
+    }
+
+    /// Returns the memory that a block of queries takes, in bytes.
+    pub fn block_bytes(&self) -> usize {
+        let [single, double] = [self.single.len(), self.double.len()];
+        (single.max(1) * size_of::<f32>() + double * size_of::<f64>()) * WIDTH
+    }
+}
 
 /// A fitted model and what its row of results needs.
 pub(crate) struct Fitted {
@@ -79,43 +128,60 @@ pub(crate) fn fit(study: &Study, classifier: &Classifier, repeat: usize, rows: &
     let (model, converged) = match classifier {
         Classifier::Knn(how) => (Model::Knn(KnnModel::new(rows, how)), true),
         Classifier::Svm(how) => {
-            let (points, groups) = own_points(study, rows, &chosen);
             let folds = Stream::new(study.roster.seed, FOLDS_OF).at(repeat as u64);
-            let mut model = SvmModel::fit(&points, &groups, how, &folds, share)?;
-            model.renumber(|place| chosen[place]);
-            let converged = model.converged;
-            (Model::Svm(model), converged)
+            if how.is_tight() {
+                let own = study.train.select(Axis(0), &chosen).mapv(f64::from);
+                let mut model = SvmModel::fit(&Points::all(own.view()), &numbered(rows), how, &folds, share)?;
+                model.renumber(|place| chosen[place]);
+                let converged = model.converged;
+                (Model::TightSvm(model), converged)
+            } else {
+                let mut model = SvmModel::fit(&own_points(study, &chosen), &numbered(rows), how, &folds, share)?;
+                model.renumber(|place| chosen[place]);
+                let converged = model.converged;
+                (Model::Svm(model), converged)
+            }
         }
         Classifier::LogisticRegression(how) => {
-            let (points, groups) = own_points(study, rows, &chosen);
-            let fitted = FittedLogistic::on(&points, &groups, how, share)?;
+            let fitted = FittedLogistic::on(&own_points(study, &chosen), &numbered(rows), how, share)?;
             (Model::Logistic(fitted.ready()), fitted.converged())
         }
     };
     Ok(Fitted { model, rows_used, converged })
 }
 
-/// The drawn rows as points of their own, numbered from 0 class by class.
-fn own_points(study: &Study, rows: &[ClassRows], chosen: &[usize]) -> (Points<f32>, Vec<ClassRows>) {
+/// The drawn rows as points of their own.
+fn own_points(study: &Study, chosen: &[usize]) -> Points<f32> {
+    Points::gather(study.train.view(), chosen.iter().copied())
+}
+
+/// The same rows numbered from 0, class by class.
+fn numbered(rows: &[ClassRows]) -> Vec<ClassRows> {
     let mut at = 0;
-    let groups = rows
-        .iter()
-        .map(|g| {
-            let first = at;
-            at += g.points.len();
-            ClassRows { class: g.class, points: (first..at).collect() }
-        })
-        .collect();
-    (Points::gather(study.train.view(), chosen.iter().copied()), groups)
+    let number = |g: &ClassRows| {
+        let first = at;
+        at += g.points.len();
+        ClassRows { class: g.class, points: (first..at).collect() }
+    };
+    rows.iter().map(number).collect()
 }
 
 /// Gathers the training rows that any model measures distances to, and moves the models onto them.
-pub(crate) fn common_points(study: &Study, fitted: &mut [Fitted]) -> Points<f32> {
+pub(crate) fn common_points(study: &Study, fitted: &mut [Fitted]) -> Measured {
+    let single = gather_for(study, fitted, false);
+    let double = gather_for(study, fitted, true);
+    let wide = study.train.select(Axis(0), &double).mapv(f64::from);
+    Measured { single: Points::gather(study.train.view(), single.into_iter()), double: Points::all(wide.view()) }
+}
+
+/// Returns the training rows that models of one precision need, ascending, and renumbers the models by their places there.
+fn gather_for(study: &Study, fitted: &mut [Fitted], double: bool) -> Vec<usize> {
+    let of_it = |model: &Model| model.is_double() == double;
     let mut used = vec![false; study.train.nrows()];
-    fitted.iter().flat_map(|f| f.model.measured()).for_each(|p| used[p] = true);
+    fitted.iter().filter(|f| of_it(&f.model)).flat_map(|f| f.model.measured()).for_each(|p| used[p] = true);
     let rows: Vec<usize> = (0..used.len()).filter(|&p| used[p]).collect();
     let mut place = vec![usize::MAX; used.len()];
     rows.iter().enumerate().for_each(|(new, &old)| place[old] = new);
-    fitted.iter_mut().for_each(|f| f.model.renumber(|p| place[p]));
-    Points::gather(study.train.view(), rows.into_iter())
+    fitted.iter_mut().filter(|f| of_it(&f.model)).for_each(|f| f.model.renumber(|p| place[p]));
+    rows
 }

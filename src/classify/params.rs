@@ -20,7 +20,8 @@ crate::params! {
         pub gamma: Gamma = Gamma::Scale,
         pub kernel: Kernel = Kernel::Rbf,
         pub class_weight: ClassWeight = ClassWeight::Balanced,
-        /// Largest violation of the optimality conditions at which training stops.
+        /// Largest violation of the optimality conditions at which training stops. Below 1e-4 a sweep computes in f64, for the rounding of
+        /// f32 would then be the larger error.
         pub tolerance: f64 = 1e-3,
         /// Whether scores are Platt's probabilities, from five folds that the seed draws, in place of decisions. Classes stay those of the
         /// votes, which the largest probability may contradict (scikit-learn's `probability=True`).
@@ -162,6 +163,11 @@ impl Classifier {
         }
     }
 
+    /// Returns whether a sweep computes it, and keeps its scores, in f64.
+    pub fn is_double(&self) -> bool {
+        matches!(self, Self::Svm(svm) if svm.is_tight())
+    }
+
     /// Returns every mistake in the parameters.
     pub fn check(&self) -> Vec<Mistake> {
         match self {
@@ -195,6 +201,13 @@ impl Svm {
         }
         positive(&mut mistakes, "tolerance", self.tolerance);
         mistakes
+    }
+}
+
+impl Svm {
+    /// Returns whether the tolerance asks for more than products in f32 can tell.
+    pub(crate) fn is_tight(&self) -> bool {
+        self.tolerance < 1e-4
     }
 }
 

@@ -6,9 +6,9 @@ use rayon::prelude::*;
 
 use super::knn::Scratch;
 use super::metrics::Confusion;
-use super::model::{Fitted, Predicted};
+use super::model::{Fitted, Measured, Predicted};
 use super::predictions::Scores;
-use super::products::{Block, Points, WIDTH};
+use super::products::WIDTH;
 use super::resample::{Resampling, Right};
 use super::roc::RocAuc;
 use super::study::Study;
@@ -36,15 +36,15 @@ pub(crate) fn n_blocks(study: &Study) -> usize {
 }
 
 /// Returns how many models go past the test rows at once: as many as there are, unless areas under curves want all scores of each.
-pub(crate) fn at_once(study: &Study, models: usize) -> usize {
-    let bytes = study.test.nrows() * study.roster.classes.len() * size_of::<f32>();
+pub(crate) fn at_once(study: &Study, models: usize, any_double: bool) -> usize {
+    let bytes = study.test.nrows() * study.roster.classes.len() * if any_double { size_of::<f64>() } else { size_of::<f32>() };
     if study.protocol.roc_auc { (SCORE_MEMORY / bytes.max(1)).clamp(1, models.max(1)) } else { models.max(1) }
 }
 
 /// Takes the test rows past all models, block by block; one tally per model. `keep` says whose single predictions stay.
 pub(crate) fn tallies(
     study: &Study,
-    points: &Points<f32>,
+    points: &Measured,
     fitted: &[Fitted],
     keep: &[bool],
     resampling: &Resampling<'_>,
@@ -56,23 +56,22 @@ pub(crate) fn tallies(
         confusion: Confusion::new(classes),
         predictions: Vec::new(),
         right: resampling.none_right(),
-        scores: (*keep || ranked).then(|| Scores { classes: fitted.model.classes(), values: Vec::new() }),
+        scores: (*keep || ranked).then(|| fitted.model.no_scores()),
         roc_auc: None,
     };
     let mut tallies: Vec<Tally> = fitted.iter().zip(keep).map(none).collect();
     // How many scores a model's rows have: none where nobody asks.
     let columns: Vec<usize> = tallies.iter().map(|tally| tally.scores.as_ref().map_or(0, |scores| scores.classes.len())).collect();
-    let block_bytes = (points.len().max(1) * WIDTH) * size_of::<f32>();
     let blocks: Vec<usize> = (0..n_blocks(study)).collect();
-    for batch in blocks.chunks((BLOCK_MEMORY / block_bytes).clamp(1, rayon::current_num_threads())) {
+    for batch in blocks.chunks((BLOCK_MEMORY / points.block_bytes()).clamp(1, rayon::current_num_threads())) {
         // The models are shared out too, so that a batch of one block, or a block on the way out, leaves no thread idle.
         let parts = batch
             .par_iter()
             .map(|&at| {
                 watch.step()?;
-                let block = Block::new(points, study.test.view(), at * WIDTH);
+                let queries = points.with(study.test.view(), at * WIDTH);
                 let of_model = |scratch: &mut Scratch<f32>, (fitted, columns): (&Fitted, &usize)| {
-                    fitted.model.predict(points, &block, scratch, *columns)
+                    fitted.model.predict(points, &queries, scratch, *columns)
                 };
                 Ok(fitted.par_iter().zip(&columns).map_init(Scratch::new, of_model).collect::<Vec<Predicted>>())
             })
@@ -87,7 +86,7 @@ pub(crate) fn tallies(
                     }
                 }
                 if let Some(all) = &mut tally.scores {
-                    all.values.extend(scores.into_iter().map(|score| score as f32));
+                    all.values.extend(&scores);
                 }
                 if *keep {
                     tally.predictions.extend(predicted);

@@ -74,7 +74,8 @@ impl<'a> FittedSweep<'a> {
         let mut jobs: Vec<Job> = (0..wanted.len()).flat_map(|cell| (0..repeats).map(move |repeat| Job { cell, repeat })).collect();
         // The longest first, so that no thread is left with one at the end.
         jobs.sort_by_key(|job| (std::cmp::Reverse(wanted[job.cell].1), job.cell, job.repeat));
-        let at_once = at_once(study, jobs.len());
+        let any_double = wanted.iter().any(|(classifier, _)| classifier.is_double());
+        let at_once = at_once(study, jobs.len(), any_double);
         let passes = jobs.len().div_ceil(at_once);
         let watch = Watch { monitor, done: AtomicU64::new(0), total: (jobs.len() + passes * n_blocks(study)) as u64 };
 
@@ -233,9 +234,27 @@ mod tests {
             let alone = classifier.fit(study.train.select(ndarray::Axis(0), &rows), classes).unwrap();
             assert_eq!((scores.classes.as_slice(), scores.values.len()), (&[0, 1, 2, 3][..], 4 * 300));
             let Some(expected) = alone.probabilities(&study.test) else { continue };
-            let apart = scores.values.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+            let apart = expected.indexed_iter().map(|((row, class), b)| (scores.of(row, class).unwrap() - b).abs()).fold(0.0, f64::max);
             assert!(apart < 1e-5, "{} {apart}", cell.classifier);
         }
+    }
+
+    #[test]
+    fn tightly_solved_machines_are_in_double_precision_whatever_stands_beside_them() {
+        let study = study(20, 300, 8, 2);
+        let tight = Svm { tolerance: 1e-9, ..Svm::default() };
+        let mut wanted = wanted(&[5]);
+        wanted.insert(1, (Classifier::Svm(tight.clone()), 5));
+        let together = sweep(&study, &wanted, &Silent).unwrap();
+        assert_eq!(cell(&study, &wanted[1].0, 5, &Silent).unwrap(), together[1]);
+        assert_eq!(cell(&study, &wanted[0].0, 5, &Silent).unwrap(), together[0]);
+        let [usual, precise] = [0, 1].map(|at| together[at].runs[0].scores.as_ref().unwrap());
+        let apart = usual.of_class(2).unwrap().into_iter().zip(precise.of_class(2).unwrap()).map(|(a, b)| (a - b).abs());
+        let (near, far): (Vec<f64>, Vec<f64>) = apart.partition(|apart| *apart < 1e-2);
+        // A decision about zero may turn a vote, which is a whole number.
+        assert!(near.iter().any(|apart| *apart > 0.0) && far.len() < 5, "{far:?}");
+        let text = serde_json::to_string(&together).unwrap();
+        assert_eq!(serde_json::from_str::<Vec<Cell>>(&text).unwrap(), together);
     }
 
     #[test]

@@ -88,10 +88,15 @@ impl Sweep {
         }
     }
 
+    /// Whether a classifier is computed in f64.
+    fn any_double(&self) -> bool {
+        self.classifiers.iter().any(Classifier::is_double)
+    }
+
     /// Refuses to keep more predictions than memory should hold.
     fn refuse_too_much(&self, roster: &Roster) -> Result<(), Failure> {
         let cells = self.classifiers.len() * self.per_class.len();
-        let bytes = kept_bytes(cells * self.protocol().keep_predictions, roster.test.len(), roster.classes.len());
+        let bytes = kept_bytes(cells * self.protocol().keep_predictions, roster.test.len(), roster.classes.len(), self.any_double());
         if bytes <= KEPT_LIMIT {
             return Ok(());
         }
@@ -107,7 +112,8 @@ impl Stage for Sweep {
     }
 
     fn version(&self) -> u32 {
-        3
+        // Version 3 solved support vector machines of tight tolerance in f32 too; nothing else has changed since.
+        if self.any_double() { 4 } else { 3 }
     }
 
     fn params(&self) -> Value {
