@@ -2,7 +2,9 @@
 
 use std::path::PathBuf;
 
-use flow::classify::{Classifier, Features, FittedSvm, Protocol, RocAuc, Sigmoid, Study, Svm, couple, sweep};
+use flow::classify::{
+    Classifier, Features, FittedSvm, Knn, LogisticRegression, Protocol, RocAuc, Sigmoid, Study, Svm, TransformStep, couple, sweep,
+};
 use flow::stage::Silent;
 use linfa::DatasetBase;
 use linfa::traits::Fit;
@@ -103,7 +105,7 @@ fn probabilities_lie_about_as_near_to_scikit_learns_as_those_of_its_seeds_to_eac
 }
 
 /// The rows and queries of a case as a study that labels every row.
-fn study(case: &Value) -> Study {
+fn study(case: &Value, transform: &[TransformStep]) -> Study {
     let (x, queries) = (matrix(&case["x"]), matrix(&case["queries"]));
     let y: Vec<usize> = serde_json::from_value(case["y"].clone()).unwrap();
     let id = |part: &str, row: usize| format!("{part} {row:03}");
@@ -113,7 +115,8 @@ fn study(case: &Value) -> Study {
     let labels = known.chain(test.iter().map(|id| (id.clone(), "0".to_string()))).collect();
     let values = ndarray::concatenate![ndarray::Axis(0), x, queries].mapv(|v| v as f32);
     let features = Features::new([&train[..], &test].concat(), values).unwrap();
-    Study::new(&features, &labels, &train, &test, &Protocol { repeats: 1, keep_predictions: 1, ..Protocol::default() }, 1).unwrap()
+    let how = Protocol { repeats: 1, keep_predictions: 1, transform: transform.to_vec(), ..Protocol::default() };
+    Study::new(&features, &labels, &train, &test, &how, 1).unwrap()
 }
 
 // SVC(class_weight="balanced", tol=1e-10).decision_function(queries)
@@ -121,7 +124,7 @@ fn study(case: &Value) -> Study {
 fn a_sweep_at_tight_tolerance_gives_decision_values_within_a_millionth_and_at_the_usual_one_within_a_thousandth() {
     let golden = golden();
     for case in golden["whole"].as_array().unwrap() {
-        let (study, expected) = (study(case), matrix(&case["tight"]));
+        let (study, expected) = (study(case, &[]), matrix(&case["tight"]));
         let wanted = [1e-9, 1e-3].map(|tolerance| (Classifier::Svm(Svm { tolerance, ..Svm::default() }), 1000));
         let cells = sweep(&study, &wanted, &Silent).unwrap();
         for (cell, bound) in cells.iter().zip([1e-6, 1e-3]) {
@@ -130,5 +133,27 @@ fn a_sweep_at_tight_tolerance_gives_decision_values_within_a_millionth_and_at_th
             let apart = apart.fold(0.0, f64::max);
             assert!(apart < bound, "{} {}: {apart}", case["name"], cell.classifier);
         }
+    }
+}
+
+// make_pipeline(PowerTransformer(), PCA(svd_solver="full"), classifier).fit(x, y): decision_function, predict_proba
+#[test]
+fn a_transform_of_the_labelled_rows_alone_is_scikit_learns_pipeline() {
+    let golden = golden();
+    let case = &golden["pipeline"];
+    let study = study(case, &[TransformStep::YeoJohnson, TransformStep::Pca]);
+    let wanted = [
+        ("svm", Classifier::Svm(Svm { tolerance: 1e-9, ..Svm::default() })),
+        ("lr", Classifier::LogisticRegression(LogisticRegression { tolerance: 1e-8, ..LogisticRegression::default() })),
+        ("knn", Classifier::Knn(Knn { k: 5, ..Knn::default() })),
+    ];
+    for (name, classifier) in wanted {
+        let cells = sweep(&study, &[(classifier, 1000)], &Silent).unwrap();
+        let scores = cells[0].runs[0].scores.as_ref().unwrap();
+        let apart = matrix(&case[name])
+            .indexed_iter()
+            .map(|((row, class), theirs)| (scores.of(row, class).unwrap() - theirs).abs())
+            .fold(0.0, f64::max);
+        assert!(apart < 2e-5, "{name}: {apart}");
     }
 }

@@ -34,7 +34,9 @@ mod study; // features, labels and split joined into numbered rows
 mod resample; // test rows and draws, drawn again
 mod model; // any classifier on numbered points
 mod pass; // test rows past many models
+mod board; // what they come to, gathered into cells
 mod sweep; // which classifier, how many labels, how often
+mod sweep_by_draw; // with a transform of each draw's own rows
 mod table; // results as tidy rows
 mod table_csv; // and these as CSV
 mod predictions; // single predictions and scores
@@ -61,7 +63,7 @@ pub use predictions::{Scores, Values, kept_bytes, write_predictions};
 pub use resample::{RESAMPLES, Resampling};
 pub use roc::RocAuc;
 pub use study::{Roster, Study};
-pub use sweep::{cell, judged_sweep, sweep};
+pub use sweep::{cell, judged_sweep, judged_sweeps, sweep};
 pub use table::{Cell, Judged, ResultRow, Run, Summary, Table};
 pub use transform::{FittedStep, FittedTransform};
 pub use yeo_johnson::{YeoJohnson, power};

@@ -9,10 +9,8 @@ use super::groups::ClassRows;
 use super::knn::{KnnModel, Scratch};
 use super::logistic::{FittedLogistic, ReadyLogistic};
 use super::params::Classifier;
-use super::platt::FOLDS_OF;
 use super::predictions::{Scores, Values};
 use super::products::{Block, Points, WIDTH};
-use super::study::Study;
 use super::svm::SvmModel;
 use crate::diagnostic::Failure;
 use crate::random::Stream;
@@ -121,29 +119,34 @@ pub(crate) struct Fitted {
     pub converged: bool,
 }
 
-/// Fits one model on drawn training rows.
-pub(crate) fn fit(study: &Study, classifier: &Classifier, repeat: usize, rows: &[ClassRows], share: bool) -> Result<Fitted, Failure> {
+/// Fits one model on some of the training rows; `folds` names the draws of a cross-validation, where there is one.
+pub(crate) fn fit(
+    train: ArrayView2<'_, f32>,
+    classifier: &Classifier,
+    rows: &[ClassRows],
+    folds: &Stream,
+    share: bool,
+) -> Result<Fitted, Failure> {
     let chosen: Vec<usize> = rows.iter().flat_map(|g| g.points.iter().copied()).collect();
     let rows_used = chosen.len();
     let (model, converged) = match classifier {
         Classifier::Knn(how) => (Model::Knn(KnnModel::new(rows, how)), true),
         Classifier::Svm(how) => {
-            let folds = Stream::new(study.roster.seed, FOLDS_OF).at(repeat as u64);
             if how.is_tight() {
-                let own = study.train.select(Axis(0), &chosen).mapv(f64::from);
-                let mut model = SvmModel::fit(&Points::all(own.view()), &numbered(rows), how, &folds, share)?;
+                let own = train.select(Axis(0), &chosen).mapv(f64::from);
+                let mut model = SvmModel::fit(&Points::all(own.view()), &numbered(rows), how, folds, share)?;
                 model.renumber(|place| chosen[place]);
                 let converged = model.converged;
                 (Model::TightSvm(model), converged)
             } else {
-                let mut model = SvmModel::fit(&own_points(study, &chosen), &numbered(rows), how, &folds, share)?;
+                let mut model = SvmModel::fit(&own_points(train, &chosen), &numbered(rows), how, folds, share)?;
                 model.renumber(|place| chosen[place]);
                 let converged = model.converged;
                 (Model::Svm(model), converged)
             }
         }
         Classifier::LogisticRegression(how) => {
-            let fitted = FittedLogistic::on(&own_points(study, &chosen), &numbered(rows), how, share)?;
+            let fitted = FittedLogistic::on(&own_points(train, &chosen), &numbered(rows), how, share)?;
             (Model::Logistic(fitted.ready()), fitted.converged())
         }
     };
@@ -151,12 +154,12 @@ pub(crate) fn fit(study: &Study, classifier: &Classifier, repeat: usize, rows: &
 }
 
 /// The drawn rows as points of their own.
-fn own_points(study: &Study, chosen: &[usize]) -> Points<f32> {
-    Points::gather(study.train.view(), chosen.iter().copied())
+fn own_points(train: ArrayView2<'_, f32>, chosen: &[usize]) -> Points<f32> {
+    Points::gather(train, chosen.iter().copied())
 }
 
 /// The same rows numbered from 0, class by class.
-fn numbered(rows: &[ClassRows]) -> Vec<ClassRows> {
+pub(crate) fn numbered(rows: &[ClassRows]) -> Vec<ClassRows> {
     let mut at = 0;
     let number = |g: &ClassRows| {
         let first = at;
@@ -167,17 +170,17 @@ fn numbered(rows: &[ClassRows]) -> Vec<ClassRows> {
 }
 
 /// Gathers the training rows that any model measures distances to, and moves the models onto them.
-pub(crate) fn common_points(study: &Study, fitted: &mut [Fitted]) -> Measured {
-    let single = gather_for(study, fitted, false);
-    let double = gather_for(study, fitted, true);
-    let wide = study.train.select(Axis(0), &double).mapv(f64::from);
-    Measured { single: Points::gather(study.train.view(), single.into_iter()), double: Points::all(wide.view()) }
+pub(crate) fn common_points(train: ArrayView2<'_, f32>, fitted: &mut [Fitted]) -> Measured {
+    let single = gather_for(train.nrows(), fitted, false);
+    let double = gather_for(train.nrows(), fitted, true);
+    let wide = train.select(Axis(0), &double).mapv(f64::from);
+    Measured { single: Points::gather(train, single.into_iter()), double: Points::all(wide.view()) }
 }
 
 /// Returns the training rows that models of one precision need, ascending, and renumbers the models by their places there.
-fn gather_for(study: &Study, fitted: &mut [Fitted], double: bool) -> Vec<usize> {
+fn gather_for(n_rows: usize, fitted: &mut [Fitted], double: bool) -> Vec<usize> {
     let of_it = |model: &Model| model.is_double() == double;
-    let mut used = vec![false; study.train.nrows()];
+    let mut used = vec![false; n_rows];
     fitted.iter().filter(|f| of_it(&f.model)).flat_map(|f| f.model.measured()).for_each(|p| used[p] = true);
     let rows: Vec<usize> = (0..used.len()).filter(|&p| used[p]).collect();
     let mut place = vec![usize::MAX; used.len()];

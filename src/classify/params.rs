@@ -67,6 +67,8 @@ crate::params! {
         pub resamples: usize = 0,
         /// Whether the areas under the ROC curves are computed, for which the scores of every row are held a while.
         pub roc_auc: bool = false,
+        /// Steps of a transform that is fitted on the labelled rows of each draw; none where features come as they are to be learnt from.
+        pub transform: Vec<TransformStep> = Vec::new(),
     }
     /// Part of the training rows, held out once for choosing between recipes without the test set.
     pub struct Validation {

@@ -2,6 +2,7 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use ndarray::ArrayView2;
 use rayon::prelude::*;
 
 use super::knn::Scratch;
@@ -30,26 +31,36 @@ pub(crate) struct Tally {
     pub roc_auc: Option<RocAuc>,
 }
 
-/// Returns how many blocks the test rows make.
-pub(crate) fn n_blocks(study: &Study) -> usize {
-    study.test.nrows().div_ceil(WIDTH)
+/// Rows to predict, and how what is said of them is judged.
+pub(crate) struct Exam<'a> {
+    pub study: &'a Study,
+    /// The features of the study's test rows, as the models are to see them.
+    pub rows: ArrayView2<'a, f32>,
+    pub resampling: &'a Resampling<'a>,
+}
+
+/// Returns how many blocks the test rows of all studies make.
+pub(crate) fn n_blocks(studies: &[&Study]) -> usize {
+    studies.iter().map(|study| study.test.nrows().div_ceil(WIDTH)).sum()
 }
 
 /// Returns how many models go past the test rows at once: as many as there are, unless areas under curves want all scores of each.
-pub(crate) fn at_once(study: &Study, models: usize, any_double: bool) -> usize {
-    let bytes = study.test.nrows() * study.roster.classes.len() * if any_double { size_of::<f64>() } else { size_of::<f32>() };
-    if study.protocol.roc_auc { (SCORE_MEMORY / bytes.max(1)).clamp(1, models.max(1)) } else { models.max(1) }
+pub(crate) fn at_once(studies: &[&Study], models: usize, any_double: bool) -> usize {
+    let score = if any_double { size_of::<f64>() } else { size_of::<f32>() };
+    let ranked = studies.iter().filter(|study| study.protocol.roc_auc);
+    let bytes = ranked.map(|study| study.test.nrows() * study.roster.classes.len() * score).max();
+    bytes.map_or(models, |bytes| SCORE_MEMORY / bytes.max(1)).clamp(1, models.max(1))
 }
 
 /// Takes the test rows past all models, block by block; one tally per model. `keep` says whose single predictions stay.
 pub(crate) fn tallies(
-    study: &Study,
+    exam: &Exam<'_>,
     points: &Measured,
     fitted: &[Fitted],
     keep: &[bool],
-    resampling: &Resampling<'_>,
     watch: &Watch<'_>,
 ) -> Result<Vec<Tally>, Failure> {
+    let Exam { study, rows, resampling } = exam;
     let classes = study.roster.classes.len();
     let ranked = study.protocol.roc_auc;
     let none = |(fitted, keep): (&Fitted, &bool)| Tally {
@@ -62,14 +73,14 @@ pub(crate) fn tallies(
     let mut tallies: Vec<Tally> = fitted.iter().zip(keep).map(none).collect();
     // How many scores a model's rows have: none where nobody asks.
     let columns: Vec<usize> = tallies.iter().map(|tally| tally.scores.as_ref().map_or(0, |scores| scores.classes.len())).collect();
-    let blocks: Vec<usize> = (0..n_blocks(study)).collect();
+    let blocks: Vec<usize> = (0..rows.nrows().div_ceil(WIDTH)).collect();
     for batch in blocks.chunks((BLOCK_MEMORY / points.block_bytes()).clamp(1, rayon::current_num_threads())) {
         // The models are shared out too, so that a batch of one block, or a block on the way out, leaves no thread idle.
         let parts = batch
             .par_iter()
             .map(|&at| {
                 watch.step()?;
-                let queries = points.with(study.test.view(), at * WIDTH);
+                let queries = points.with(*rows, at * WIDTH);
                 let of_model = |scratch: &mut Scratch<f32>, (fitted, columns): (&Fitted, &usize)| {
                     fitted.model.predict(points, &queries, scratch, *columns)
                 };

@@ -7,20 +7,17 @@ use std::sync::atomic::AtomicU64;
 
 use rayon::prelude::*;
 
+use super::board::{Board, Job};
 use super::model::{Fitted, common_points, fit};
 use super::params::{Classifier, refuse};
-use super::pass::{Watch, at_once, n_blocks, tallies};
-use super::resample::Resampling;
+use super::pass::{Exam, Watch, at_once, n_blocks, tallies};
+use super::platt::FOLDS_OF;
 use super::study::Study;
-use super::table::{Cell, Judged, Run};
+use super::sweep_by_draw::sweep_by_draw;
+use super::table::{Cell, Judged};
 use crate::diagnostic::Failure;
+use crate::random::Stream;
 use crate::stage::Monitor;
-
-/// One model to fit: place of the cell among those wanted, and the repeat.
-struct Job {
-    cell: usize,
-    repeat: usize,
-}
 
 /// Runs all repeats of one classifier with `per_class` labelled rows per class.
 ///
@@ -44,12 +41,36 @@ pub fn sweep(study: &Study, wanted: &[(Classifier, usize)], monitor: &dyn Monito
 /// # Errors
 /// As [`cell`].
 pub fn judged_sweep(study: &Study, wanted: &[(Classifier, usize)], monitor: &dyn Monitor) -> Result<Vec<Judged>, Failure> {
-    FittedSweep::fit(study, wanted, monitor)?.predict()
+    Ok(judged_sweeps(&[study], wanted, monitor)?.pop().unwrap_or_default())
+}
+
+/// Runs many cells at once on several sets of test rows: the studies share their training rows, and each has its list of cells. What is
+/// said of one set depends on no other.
+///
+/// # Errors
+/// As [`cell`].
+pub fn judged_sweeps(studies: &[&Study], wanted: &[(Classifier, usize)], monitor: &dyn Monitor) -> Result<Vec<Vec<Judged>>, Failure> {
+    for (classifier, per_class) in wanted {
+        refuse(classifier.name(), &classifier.check())?;
+        if *per_class == 0 {
+            return Err(Failure::new("`per_class` must be at least 1, got 0"));
+        }
+    }
+    match studies.first() {
+        None => Ok(Vec::new()),
+        Some(first) if first.protocol.transform.is_empty() => FittedSweep::fit(studies, wanted, monitor)?.predict(),
+        Some(first) => sweep_by_draw(first, studies, wanted, monitor),
+    }
+}
+
+/// The name of the draws of a repeat's cross-validations.
+pub(crate) fn folds(study: &Study, repeat: usize) -> Stream {
+    Stream::new(study.roster.seed, FOLDS_OF).at(repeat as u64)
 }
 
 /// The first half of a sweep: all models of all cells fitted, no test row seen.
 pub(crate) struct FittedSweep<'a> {
-    study: &'a Study,
+    studies: &'a [&'a Study],
     wanted: &'a [(Classifier, usize)],
     jobs: Vec<Job>,
     fitted: Vec<Fitted>,
@@ -59,25 +80,20 @@ pub(crate) struct FittedSweep<'a> {
 }
 
 impl<'a> FittedSweep<'a> {
-    /// Fits every repeat of every cell.
+    /// Fits every repeat of every cell on the training rows of the first study, which all share.
     ///
     /// # Errors
-    /// As [`cell`].
-    pub fn fit(study: &'a Study, wanted: &'a [(Classifier, usize)], monitor: &'a dyn Monitor) -> Result<Self, Failure> {
-        for (classifier, per_class) in wanted {
-            refuse(classifier.name(), &classifier.check())?;
-            if *per_class == 0 {
-                return Err(Failure::new("`per_class` must be at least 1, got 0"));
-            }
-        }
+    /// When a fit fails or the monitor interrupts.
+    pub fn fit(studies: &'a [&'a Study], wanted: &'a [(Classifier, usize)], monitor: &'a dyn Monitor) -> Result<Self, Failure> {
+        let study = studies.first().ok_or_else(|| Failure::new("a sweep needs a study, got none"))?;
         let repeats = study.protocol.repeats;
         let mut jobs: Vec<Job> = (0..wanted.len()).flat_map(|cell| (0..repeats).map(move |repeat| Job { cell, repeat })).collect();
         // The longest first, so that no thread is left with one at the end.
         jobs.sort_by_key(|job| (std::cmp::Reverse(wanted[job.cell].1), job.cell, job.repeat));
         let any_double = wanted.iter().any(|(classifier, _)| classifier.is_double());
-        let at_once = at_once(study, jobs.len(), any_double);
+        let at_once = at_once(studies, jobs.len(), any_double);
         let passes = jobs.len().div_ceil(at_once);
-        let watch = Watch { monitor, done: AtomicU64::new(0), total: (jobs.len() + passes * n_blocks(study)) as u64 };
+        let watch = Watch { monitor, done: AtomicU64::new(0), total: (jobs.len() + passes * n_blocks(studies)) as u64 };
 
         // Few jobs share out their insides, many are shared out themselves; no bit depends on it.
         let share = jobs.len() < 2 * rayon::current_num_threads();
@@ -87,46 +103,30 @@ impl<'a> FittedSweep<'a> {
             .map(|job| {
                 watch.step()?;
                 let (classifier, per_class) = &wanted[job.cell];
-                fit(study, classifier, job.repeat, &study.rows(job.repeat, *per_class), share)
+                fit(study.train.view(), classifier, &study.rows(job.repeat, *per_class), &folds(study, job.repeat), share)
             })
             .collect::<Result<Vec<Fitted>, Failure>>()?;
-        Ok(Self { study, wanted, jobs, fitted, at_once, watch })
+        Ok(Self { studies, wanted, jobs, fitted, at_once, watch })
     }
 
-    /// The second half: takes the test rows past the models, and draws them again for the resamples.
+    /// The second half: takes the test rows past the models, and draws them again for the resamples; the cells of each study.
     ///
     /// # Errors
     /// When the monitor interrupts.
-    pub fn predict(self) -> Result<Vec<Judged>, Failure> {
-        let Self { study, wanted, jobs, mut fitted, at_once, watch } = self;
-        let resampling = Resampling::new(&study.roster, study.protocol.resamples);
-        let keep: Vec<bool> = jobs.iter().map(|job| job.repeat < study.protocol.keep_predictions).collect();
-        let mut judged = Vec::with_capacity(jobs.len());
-        for (fitted, keep) in fitted.chunks_mut(at_once).zip(keep.chunks(at_once)) {
-            let points = common_points(study, fitted);
-            judged.extend(tallies(study, &points, fitted, keep, &resampling, &watch)?);
+    pub fn predict(self) -> Result<Vec<Vec<Judged>>, Failure> {
+        let Self { studies, wanted, jobs, mut fitted, at_once, watch } = self;
+        let mut boards: Vec<Board<'_>> = studies.iter().map(|study| Board::new(study, wanted)).collect();
+        for (fitted, jobs) in fitted.chunks_mut(at_once).zip(jobs.chunks(at_once)) {
+            let Some(first) = studies.first() else { break };
+            let points = common_points(first.train.view(), fitted);
+            for board in &mut boards {
+                let exam = Exam { study: board.study, rows: board.study.test.view(), resampling: &board.resampling };
+                let keep: Vec<bool> = jobs.iter().map(|job| board.keeps(job)).collect();
+                let tallies = tallies(&exam, &points, fitted, &keep, &watch)?;
+                board.note(jobs, fitted, tallies);
+            }
         }
-
-        let runs = || Vec::with_capacity(study.protocol.repeats);
-        let mut cells: Vec<Cell> =
-            wanted.iter().map(|(classifier, n)| Cell { classifier: classifier.label(), per_class: *n, runs: runs() }).collect();
-        let mut right = vec![Vec::new(); wanted.len()];
-        // Jobs of a cell come by repeat, so its draws do too.
-        for (((job, fitted), keep), tally) in jobs.iter().zip(fitted).zip(keep).zip(judged) {
-            cells[job.cell].runs.push(Run {
-                repeat: job.repeat,
-                rows_used: fitted.rows_used,
-                converged: fitted.converged,
-                confusion: tally.confusion,
-                predictions: keep.then_some(tally.predictions),
-                scores: tally.scores,
-                roc_auc: tally.roc_auc,
-            });
-            right[job.cell].push(tally.right);
-        }
-        cells.iter_mut().for_each(|cell| cell.runs.sort_by_key(|run| run.repeat));
-        let resampled = resampling.values(&right, watch.monitor)?;
-        Ok(cells.into_iter().zip(resampled).map(|(cell, resampled)| Judged { cell, resampled }).collect())
+        boards.into_iter().map(|board| board.judged(watch.monitor)).collect()
     }
 }
 
@@ -272,8 +272,9 @@ mod tests {
         }
         study.protocol.keep_predictions = 0;
         for at_once in [1, 5, 12] {
-            let few = FittedSweep { at_once, ..FittedSweep::fit(&study, &wanted, &Silent).unwrap() };
-            for (few, all) in few.predict().unwrap().iter().zip(&together) {
+            let studies = [&study];
+            let few = FittedSweep { at_once, ..FittedSweep::fit(&studies, &wanted, &Silent).unwrap() };
+            for (few, all) in few.predict().unwrap()[0].iter().zip(&together) {
                 assert_eq!(few.resampled, all.resampled);
                 for (few, all) in few.cell.runs.iter().zip(&all.cell.runs) {
                     assert_eq!((&few.confusion, &few.roc_auc, &few.scores), (&all.confusion, &all.roc_auc, &None));

@@ -137,6 +137,7 @@ macro_rules! protocol {
             neighbours: BTreeMap::new(),
             resamples: RESAMPLES,
             roc_auc: false,
+            transform: Vec::new(),
         }
     };
 }

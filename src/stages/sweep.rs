@@ -85,6 +85,7 @@ impl Sweep {
             neighbours: self.neighbours.clone(),
             resamples: self.resamples,
             roc_auc: self.roc_auc,
+            transform: Vec::new(),
         }
     }
 
@@ -161,7 +162,7 @@ impl Stage for Sweep {
     fn run(&self, io: &Io) -> Result<(), Failure> {
         let set = FeatureSet::from_bytes(&io::bytes(io, "features")?)?;
         let (labels, train, test) = people(&io::labels(io, "labels")?, &io::split(io, "split")?);
-        let protocol = self.protocol();
+        let protocol = Protocol { transform: set.pending.clone(), ..self.protocol() };
         let groups = if io.optional("images").is_some() { groups(&io::images(io, "images")?) } else { BTreeMap::new() };
         let mut parts = Vec::new();
         let mut roster = None;

@@ -1,5 +1,6 @@
-//! `Transform`: features -> PCA and power transform, fitted on the train rows, applied to all.
+//! `Transform`: features -> PCA and power transform, fitted on the train rows and applied to all; or left to be fitted on each labelled subset.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::feature_set::{FeatureSet, MAIN};
@@ -10,6 +11,15 @@ use crate::diagnostic::Failure;
 use crate::params::Ref;
 use crate::stage::{Cores, Device, Input, Io, Needs, Output, Stage};
 
+/// On which rows a transform is fitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scope {
+    /// Once, on the rows that `fit_on` names: the paper's words ("the training image set").
+    Train,
+    /// Anew on the labelled rows of each draw, by `Sweep`: the paper's published code. `fit_on` is not read.
+    PerSubset,
+}
+
 crate::params! {
     /// What is done to features before classifiers see them.
     pub struct Transform {
@@ -18,6 +28,7 @@ crate::params! {
         pub fit_on: Ref = Ref::default(),
         /// Applied in this order.
         pub steps: Vec<TransformStep> = vec![TransformStep::Pca, TransformStep::YeoJohnson],
+        pub scope: Scope = Scope::Train,
     }
 }
 
@@ -35,7 +46,9 @@ impl Stage for Transform {
     }
 
     fn inputs(&self) -> Vec<Input> {
-        vec![Input::required("features", &self.features, FEATURES), Input::required("fit_on", &self.fit_on, IMAGES)]
+        let mut inputs = vec![Input::required("features", &self.features, FEATURES)];
+        inputs.extend((self.scope == Scope::Train).then(|| Input::required("fit_on", &self.fit_on, IMAGES)));
+        inputs
     }
 
     fn outputs(&self) -> Vec<Output> {
@@ -51,7 +64,20 @@ impl Stage for Transform {
     }
 
     fn run(&self, io: &Io) -> Result<(), Failure> {
-        let set = FeatureSet::from_bytes(&io::bytes(io, "features")?)?;
+        let mut set = FeatureSet::from_bytes(&io::bytes(io, "features")?)?;
+        if self.scope == Scope::PerSubset {
+            // Nothing is fitted yet, and what goes out as fitted changes nothing.
+            let dim = set.tables.first().map_or(0, |(_, table)| table.dim());
+            io::write_bytes(io, "fitted", &FittedTransform::none(dim).to_bytes()?)?;
+            set.pending.extend(&self.steps);
+            return set.write(io);
+        }
+        if !set.pending.is_empty() {
+            return Err(Failure::new(
+                "these features are to be transformed on each labelled subset, and no fit on train rows can come before that",
+            )
+            .help("say `scope: PerSubset` here too, or leave it out in the transform before"));
+        }
         let ids: Vec<String> = io::images(io, "fit_on")?.rows().iter().map(|row| row.id.to_string()).collect();
         let mut tables = Vec::new();
         // The floors are transformed by fits of their own: they stand in for the network, not for its transform.
@@ -62,6 +88,6 @@ impl Stage for Transform {
             }
             tables.push((name, fitted.apply(&table)?));
         }
-        FeatureSet { of: set.of, tables }.write(io)
+        FeatureSet { of: set.of, tables, pending: Vec::new() }.write(io)
     }
 }
