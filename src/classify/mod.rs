@@ -31,6 +31,7 @@ mod roc; // areas under ROC curves
 mod interval; // intervals and paired differences of resampled values
 mod learning_curve; // an inverse power law through accuracies
 mod study; // features, labels and split joined into numbered rows
+mod further; // other rows to predict
 mod resample; // test rows and draws, drawn again
 mod model; // any classifier on numbered points
 mod pass; // test rows past many models
@@ -46,6 +47,7 @@ pub use bench::{LabelledRows, SweepBench, SweepTimes};
 pub use features::Features;
 pub use fitted::FittedClassifier;
 pub use fitted_svm::FittedSvm;
+pub use further::Further;
 pub use guard::Checked;
 pub use interval::{Interval, Verdict};
 pub use knn::FittedKnn;
@@ -59,7 +61,7 @@ pub use params::{
 };
 pub use pca::Pca;
 pub use platt::{Sigmoid, couple};
-pub use predictions::{Scores, Values, kept_bytes, write_predictions};
+pub use predictions::{Said, Scores, Values, kept_bytes, write_predictions};
 pub use resample::{RESAMPLES, Resampling};
 pub use roc::RocAuc;
 pub use study::{Roster, Study};

@@ -75,30 +75,43 @@ pub fn kept_bytes(models: usize, rows: usize, classes: usize, double: bool) -> u
     models.saturating_mul(rows).saturating_mul(size_of::<usize>() + classes.saturating_mul(score))
 }
 
-/// Writes kept predictions as CSV: `classifier,per_class,repeat,id,truth,prediction` and a column `score CLASS` for each class.
+/// The kept predictions of one set of test rows.
+pub struct Said<'a> {
+    pub data_set: &'a str,
+    pub roster: &'a Roster,
+    pub cells: Vec<&'a Cell>,
+}
+
+/// Writes kept predictions as CSV: `classifier,per_class,repeat,id,truth,prediction` and a column `score CLASS` for each class; `data_set`
+/// before them where there are several sets of test rows, which are of the same classes.
 ///
 /// The score of a class that a model has not seen is empty.
 ///
 /// # Errors
 /// When `out` cannot be written.
-pub fn write_predictions<'a>(out: impl Write, roster: &Roster, cells: impl IntoIterator<Item = &'a Cell>) -> Result<(), Failure> {
+pub fn write_predictions(out: impl Write, said: &[Said<'_>]) -> Result<(), Failure> {
     let what = || "cannot write the predictions";
     let mut out = csv::Writer::from_writer(out);
-    let fixed = ["classifier", "per_class", "repeat", "id", "truth", "prediction"].map(String::from);
-    out.write_record(fixed.into_iter().chain(roster.classes.iter().map(|class| format!("score {class}")))).doing(what)?;
+    let classes = said.first().map_or(&[][..], |said| &said.roster.classes);
+    let several = said.len() > 1;
+    let fixed = several.then_some("data_set").into_iter().chain(["classifier", "per_class", "repeat", "id", "truth", "prediction"]);
+    out.write_record(fixed.map(String::from).chain(classes.iter().map(|class| format!("score {class}")))).doing(what)?;
     let mut record = csv::StringRecord::new();
-    for cell in cells {
+    for (said, cell) in said.iter().flat_map(|said| said.cells.iter().map(move |cell| (said, cell))) {
         let per_class = cell.per_class.to_string();
         for run in &cell.runs {
             let Some(predictions) = &run.predictions else { continue };
             let repeat = run.repeat.to_string();
-            for (row, ((id, truth), predicted)) in roster.test.iter().zip(predictions).enumerate() {
+            for (row, ((id, truth), predicted)) in said.roster.test.iter().zip(predictions).enumerate() {
                 record.clear();
-                for field in [&cell.classifier, &per_class, &repeat, id, &roster.classes[*truth], &roster.classes[*predicted]] {
+                if several {
+                    record.push_field(said.data_set);
+                }
+                for field in [&cell.classifier, &per_class, &repeat, id, &classes[*truth], &classes[*predicted]] {
                     record.push_field(field);
                 }
                 let score = |class: usize| run.scores.as_ref().and_then(|scores| scores.values.text(scores.place(row, class)?));
-                (0..roster.classes.len()).for_each(|class| record.push_field(&score(class).unwrap_or_default()));
+                (0..classes.len()).for_each(|class| record.push_field(&score(class).unwrap_or_default()));
                 out.write_record(&record).doing(what)?;
             }
         }
@@ -147,12 +160,19 @@ mod tests {
         let scores = Scores { classes: vec![0, 1], values: Values::Single(vec![-0.5, 0.5, 0.25, -1e-3]) };
         let runs = vec![run(0, Some(vec![1, 0]), Some(scores)), run(1, None, None)];
         let mut text = Vec::new();
-        write_predictions(&mut text, &roster, &[Cell { classifier: "SVM".into(), per_class: 1, runs }]).unwrap();
+        let cell = Cell { classifier: "SVM".into(), per_class: 1, runs };
+        let said = |data_set| Said { data_set, roster: &roster, cells: vec![&cell] };
+        write_predictions(&mut text, &[said("test")]).unwrap();
         assert_eq!(
             String::from_utf8(text).unwrap(),
             "classifier,per_class,repeat,id,truth,prediction,score x,score y,\"score z, too\"\n\
              SVM,1,0,d,y,y,-0.5,0.5,\n\
              SVM,1,0,c,\"z, too\",x,0.25,-0.001,\n"
         );
+        let mut text = Vec::new();
+        write_predictions(&mut text, &[said("test"), said("later, too")]).unwrap();
+        let text = String::from_utf8(text).unwrap();
+        let starts: Vec<&str> = text.lines().map(|line| &line[..12]).collect();
+        assert_eq!(starts, ["data_set,cla", "test,SVM,1,0", "test,SVM,1,0", "\"later, too\"", "\"later, too\""]);
     }
 }

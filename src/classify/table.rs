@@ -50,6 +50,9 @@ pub struct Run {
 /// One row of the tidy table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResultRow {
+    /// The test rows that were predicted, where there are several sets of them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub data_set: String,
     pub classifier: String,
     pub per_class: usize,
     pub repeat: usize,
@@ -76,6 +79,9 @@ pub struct ResultRow {
 /// Mean and sample standard deviation over the repeats of a cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
+    /// The test rows that were predicted, where there are several sets of them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub data_set: String,
     pub classifier: String,
     pub per_class: usize,
     pub repeats: usize,
@@ -153,6 +159,17 @@ impl Table {
         Ok(table)
     }
 
+    /// Joins tables of the same classes on several sets of test rows, each under the name of its set.
+    pub fn joined<'a>(tables: impl IntoIterator<Item = (&'a str, &'a Self)>) -> Self {
+        let mut all = Self { classes: Vec::new(), rows: Vec::new(), summaries: Vec::new() };
+        for (data_set, table) in tables {
+            all.classes.clone_from(&table.classes);
+            all.rows.extend(table.rows.iter().map(|row| ResultRow { data_set: data_set.to_string(), ..row.clone() }));
+            all.summaries.extend(table.summaries.iter().map(|s| Summary { data_set: data_set.to_string(), ..s.clone() }));
+        }
+        all
+    }
+
     /// Returns everything as JSON.
     pub fn to_json(&self) -> Result<String, Failure> {
         serde_json::to_string_pretty(self).doing(|| "cannot write the results")
@@ -171,6 +188,7 @@ fn tolerant(confusion: &Confusion, neighbours: &[Vec<usize>]) -> Vec<Option<f64>
 
 fn row(cell: &Cell, run: &Run, neighbours: &[Vec<usize>]) -> ResultRow {
     ResultRow {
+        data_set: String::new(),
         classifier: cell.classifier.clone(),
         per_class: cell.per_class,
         repeat: run.repeat,
@@ -201,6 +219,7 @@ fn summary(cell: &Cell, neighbours: &[Vec<usize>]) -> Summary {
     let ranked = areas.len() == cell.runs.len();
     let wholes = areas.iter().map(|areas| areas.macro_average()).collect::<Option<Vec<f64>>>();
     Summary {
+        data_set: String::new(),
         classifier: cell.classifier.clone(),
         per_class: cell.per_class,
         repeats: cell.runs.len(),

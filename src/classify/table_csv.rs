@@ -16,21 +16,16 @@ impl Table {
     pub fn to_csv(&self) -> Result<String, Failure> {
         let tolerant = self.rows.iter().any(|row| !row.tolerant_recall.is_empty());
         let ranked = self.rows.iter().any(|row| row.roc_auc.is_some());
-        let mut head = texts([
-            "classifier",
-            "per_class",
-            "repeat",
-            "rows_used",
-            "converged",
-            "balanced_accuracy",
-            "accuracy",
-            "macro_f1",
-            "weighted_f1",
-        ]);
+        let several = self.rows.iter().any(|row| !row.data_set.is_empty());
+        let mut head = data_set(several, "data_set");
+        let fixed =
+            ["classifier", "per_class", "repeat", "rows_used", "converged", "balanced_accuracy", "accuracy", "macro_f1", "weighted_f1"];
+        head.extend(texts(fixed));
         head.extend(ranked.then(|| "roc_auc".to_string()));
         head.extend(self.columns_by_class(&by_class(tolerant, ranked)));
         let lines = self.rows.iter().map(|r| {
-            let mut line = vec![r.classifier.clone()];
+            let mut line = data_set(several, &r.data_set);
+            line.push(r.classifier.clone());
             line.extend([r.per_class, r.repeat, r.rows_used].map(|v| v.to_string()));
             line.push(r.converged.to_string());
             line.extend([r.balanced_accuracy, r.accuracy, r.macro_f1, r.weighted_f1].map(|v| v.to_string()));
@@ -47,7 +42,9 @@ impl Table {
     pub fn summary_csv(&self) -> Result<String, Failure> {
         let tolerant = self.summaries.iter().any(|s| !s.tolerant_recall.is_empty());
         let ranked = self.summaries.iter().any(|s| s.roc_auc.is_some());
-        let mut head = texts([
+        let several = self.summaries.iter().any(|s| !s.data_set.is_empty());
+        let mut head = data_set(several, "data_set");
+        head.extend(texts([
             "classifier",
             "per_class",
             "repeats",
@@ -62,11 +59,12 @@ impl Table {
             "macro_f1_std",
             "weighted_f1",
             "weighted_f1_std",
-        ]);
+        ]));
         head.extend(if ranked { texts(["roc_auc", "roc_auc_std"]) } else { Vec::new() });
         head.extend(self.columns_by_class(&by_class(tolerant, ranked)));
         let lines = self.summaries.iter().map(|s| {
-            let mut line = vec![s.classifier.clone()];
+            let mut line = data_set(several, &s.data_set);
+            line.push(s.classifier.clone());
             line.extend([s.per_class, s.repeats, s.rows_used].map(|v| v.to_string()));
             line.extend([s.balanced_accuracy, s.balanced_accuracy_std].map(|v| v.to_string()));
             line.extend([s.interval.map(|i| i.low), s.interval.map(|i| i.high)].map(|v| blank_if_none(&v)));
@@ -83,22 +81,26 @@ impl Table {
 
     /// Returns the confusion counts as CSV, one line per (method, number of labels, true class, predicted class) that occurred.
     pub fn confusion_csv(&self) -> Result<String, Failure> {
-        let head = ["classifier", "per_class", "truth", "predicted", "count"].map(String::from).to_vec();
+        let several = self.summaries.iter().any(|s| !s.data_set.is_empty());
+        let mut head = data_set(several, "data_set");
+        head.extend(texts(["classifier", "per_class", "truth", "predicted", "count"]));
         let n = self.classes.len();
         let lines = self.summaries.iter().flat_map(|s| {
             (0..n * n).filter(|at| s.confusion.at(at / n, at % n) > 0).map(move |at| {
                 let (truth, predicted) = (at / n, at % n);
-                vec![
-                    s.classifier.clone(),
-                    s.per_class.to_string(),
-                    self.classes[truth].clone(),
-                    self.classes[predicted].clone(),
-                    s.confusion.at(truth, predicted).to_string(),
-                ]
+                let mut line = data_set(several, &s.data_set);
+                line.extend([s.classifier.clone(), s.per_class.to_string(), self.classes[truth].clone(), self.classes[predicted].clone()]);
+                line.push(s.confusion.at(truth, predicted).to_string());
+                line
             })
         });
         write_csv(head, lines)
     }
+}
+
+/// The first column, which is there where there are several sets of test rows.
+fn data_set(several: bool, text: &str) -> Vec<String> {
+    several.then(|| text.to_string()).into_iter().collect()
 }
 
 /// What columns by class there are.
@@ -153,6 +155,32 @@ mod tests {
         assert_eq!(table.summaries[0].tolerant_recall, [Some(1.0), Some(0.0)]);
         let csv = table.to_csv().unwrap();
         assert!(csv.lines().next().unwrap().ends_with(",tolerant recall a,tolerant recall b") && csv.ends_with(",1,0\n"), "{csv}");
+    }
+
+    #[test]
+    fn several_sets_of_test_rows_add_a_column_that_names_them() {
+        let run = Run {
+            repeat: 0,
+            rows_used: 2,
+            converged: true,
+            confusion: Confusion::of(2, [(0, 0), (1, 1)]),
+            predictions: None,
+            scores: None,
+            roc_auc: None,
+        };
+        let cell = Cell { classifier: "SVM".into(), per_class: 1, runs: vec![run] };
+        let table = Table::new(&["a".into(), "b".into()], &[cell], &[]).unwrap();
+        let joined = Table::joined([("test", &table), ("later", &table)]);
+        for (csv, alone) in [
+            (joined.to_csv().unwrap(), table.to_csv().unwrap()),
+            (joined.summary_csv().unwrap(), table.summary_csv().unwrap()),
+            (joined.confusion_csv().unwrap(), table.confusion_csv().unwrap()),
+        ] {
+            let (head, rows) = alone.split_once('\n').unwrap();
+            let of = |name: &str| rows.lines().map(|row| format!("{name},{row}\n")).collect::<String>();
+            assert_eq!(csv, format!("data_set,{head}\n{}{}", of("test"), of("later")));
+        }
+        assert_eq!(Table::from_json(&joined.to_json().unwrap()).unwrap(), joined);
     }
 
     #[test]

@@ -127,7 +127,8 @@ impl Report {
             let of = self.names.get(i).unwrap_or(&results.of);
             for part in &results.parts {
                 let (name, role) = named(part, of, results.role);
-                add(&mut study.sweeps, SweepResults { name, role, cells: cells(part, &results.resamples) });
+                let resamples = if part.data_set.is_empty() { &results.resamples } else { &part.resamples };
+                add(&mut study.sweeps, SweepResults { name, role, cells: cells(part, resamples) });
             }
             if results.validation {
                 study.warnings.push(format!("the figures on {of} are of held-out training rows, not of the test rows"));
@@ -193,6 +194,7 @@ fn named(part: &Part, of: &str, role: Role) -> (String, Role) {
     match part.name.as_str() {
         "untrained" => ("untrained network".to_string(), Role::Floor),
         "pixels" => ("pixels".to_string(), Role::Floor),
+        _ if !part.data_set.is_empty() => (format!("{of} on {}", part.data_set), role),
         _ => (of.to_string(), role),
     }
 }

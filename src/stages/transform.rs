@@ -9,7 +9,7 @@ use super::kinds::{FEATURES, IMAGES, TRANSFORM};
 use crate::classify::{FittedTransform, TransformStep};
 use crate::diagnostic::Failure;
 use crate::params::Ref;
-use crate::stage::{Cores, Device, Input, Io, Needs, Output, Stage};
+use crate::stage::{Complaint, Cores, Device, Input, Io, Needs, Output, Stage};
 
 /// On which rows a transform is fitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -29,6 +29,8 @@ crate::params! {
         /// Applied in this order.
         pub steps: Vec<TransformStep> = vec![TransformStep::Pca, TransformStep::YeoJohnson],
         pub scope: Scope = Scope::Train,
+        /// A transform that was fitted elsewhere, to be applied as it is: for further test sets. Nothing else is then read but the features.
+        pub fitted: Ref = Ref::default(),
     }
 }
 
@@ -45,9 +47,20 @@ impl Stage for Transform {
         serde_json::to_value(self).unwrap_or(Value::Null)
     }
 
+    fn check(&self) -> Vec<Complaint> {
+        let twice =
+            !self.fitted.is_empty() && (self.scope != Scope::Train || !self.fit_on.is_empty() || self.steps != Self::default().steps);
+        let message = "must stand alone: steps, scope and rows are those of the transform that it names".to_string();
+        twice.then(|| Complaint { field: "fitted".into(), message }).into_iter().collect()
+    }
+
     fn inputs(&self) -> Vec<Input> {
         let mut inputs = vec![Input::required("features", &self.features, FEATURES)];
-        inputs.extend((self.scope == Scope::Train).then(|| Input::required("fit_on", &self.fit_on, IMAGES)));
+        if !self.fitted.is_empty() {
+            inputs.push(Input::required("fitted", &self.fitted, TRANSFORM));
+        } else if self.scope == Scope::Train {
+            inputs.push(Input::required("fit_on", &self.fit_on, IMAGES));
+        }
         inputs
     }
 
@@ -65,6 +78,16 @@ impl Stage for Transform {
 
     fn run(&self, io: &Io) -> Result<(), Failure> {
         let mut set = FeatureSet::from_bytes(&io::bytes(io, "features")?)?;
+        if io.optional("fitted").is_some() {
+            let fitted = FittedTransform::from_bytes(&io::bytes(io, "fitted")?)?;
+            // The floors have fits of their own, which nobody keeps.
+            set.tables.retain(|(name, _)| name == MAIN);
+            for (_, table) in &mut set.tables {
+                *table = fitted.apply(table)?;
+            }
+            io::write_bytes(io, "fitted", &fitted.to_bytes()?)?;
+            return set.write(io);
+        }
         if self.scope == Scope::PerSubset {
             // Nothing is fitted yet, and what goes out as fitted changes nothing.
             let dim = set.tables.first().map_or(0, |(_, table)| table.dim());
