@@ -118,7 +118,7 @@ impl<F: Real, D: Data<Elem = F>> PredictInplace<ArrayBase<D, Ix2>, Array1<usize>
 
 #[cfg(test)]
 mod tests {
-    use super::super::params::Kernel;
+    use super::super::params::{Kernel, Rule};
     use super::*;
     use linfa::traits::Predict;
     use ndarray::array;
@@ -150,6 +150,22 @@ mod tests {
         let two = [0.49561275, -0.49561275, 0.39965657, -0.39965657, -0.19737633, 0.19737633];
         let apart = |found: Vec<f64>, expected: &[f64]| found.iter().zip(expected).map(|(a, b)| (a - b).abs()).fold(0.0, f64::max);
         assert!(apart(scores(6), &three) < 1e-6 && apart(scores(4), &two) < 1e-6);
+    }
+
+    #[test]
+    fn the_largest_probability_names_the_class_where_it_is_asked_to() {
+        let x = Array2::from_shape_fn((90, 2), |(i, d)| ((i * (d + 3)) as f64 * 0.7).sin() * 1.5 + if d == i % 3 { 1.0 } else { 0.0 });
+        let data = DatasetBase::new(x.clone(), Array1::from_shape_fn(90, |i| i % 3));
+        let fit = |predict| -> FittedSvm<f64> { Svm { probability: true, predict, ..Svm::default() }.fit(&data).unwrap() };
+        let (votes, largest) = (fit(Rule::Votes), fit(Rule::Probability));
+        let x = Array2::from_shape_fn((400, 2), |(i, d)| [i % 20, i / 20][d] as f64 * 0.3 - 3.0);
+        let probabilities = largest.probabilities(&x).unwrap();
+        assert_eq!(votes.probabilities(&x).unwrap(), probabilities);
+        let named = largest.predict(&x);
+        for (row, class) in probabilities.rows().into_iter().zip(&named) {
+            assert!(row.iter().all(|p| *p <= row[*class]), "{row} {class}");
+        }
+        assert_ne!(votes.predict(&x), named);
     }
 
     #[test]

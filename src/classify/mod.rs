@@ -56,8 +56,8 @@ pub use left_out::judged_by_others;
 pub use logistic::FittedLogistic;
 pub use metrics::Confusion;
 pub use params::{
-    ClassWeight, Classifier, Evaluate, Gamma, Kernel, Knn, LogisticRegression, Protocol, Solver, Stop, Svm, TransformStep, Validation,
-    Vote, refuse,
+    ClassWeight, Classifier, Evaluate, Gamma, Kernel, Knn, LogisticRegression, Protocol, Rule, Solver, Stop, Svm, TransformStep,
+    Validation, Vote, refuse,
 };
 pub use pca::Pca;
 pub use platt::{Sigmoid, couple};

@@ -23,9 +23,10 @@ crate::params! {
         /// Largest violation of the optimality conditions at which training stops. Below 1e-4 a sweep computes in f64, for the rounding of
         /// f32 would then be the larger error.
         pub tolerance: f64 = 1e-3,
-        /// Whether scores are Platt's probabilities, from five folds that the seed draws, in place of decisions. Classes stay those of the
-        /// votes, which the largest probability may contradict (scikit-learn's `probability=True`).
+        /// Whether scores are Platt's probabilities, from five folds that the seed draws, in place of decisions. The class stays that
+        /// of the votes, which the largest probability may contradict (scikit-learn's `probability=True`), unless `predict` says otherwise.
         pub probability: bool = false,
+        pub predict: Rule = Rule::Votes,
     }
     /// Multinomial logistic regression with an L2 penalty; the sigmoid form when there are two classes.
     pub struct LogisticRegression {
@@ -93,6 +94,15 @@ pub enum Gamma {
 pub enum Kernel {
     Rbf,
     Linear,
+}
+
+/// Which class a support vector machine names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rule {
+    /// The one with most votes of the pairs.
+    Votes,
+    /// The one with the largest probability, which needs `probability: true`: what the paper's published code does.
+    Probability,
 }
 
 /// What one row of a class counts.
@@ -202,6 +212,9 @@ impl Svm {
             positive(&mut mistakes, "gamma", gamma);
         }
         positive(&mut mistakes, "tolerance", self.tolerance);
+        if self.predict == Rule::Probability && !self.probability {
+            mistakes.push(("predict", "must be `Votes` without `probability: true`".to_string()));
+        }
         mistakes
     }
 }
@@ -290,6 +303,8 @@ mod tests {
         let svm = Svm { c: -1.0, gamma: Gamma::Value(f64::NAN), ..Svm::default() };
         let message = refuse("svm", &svm.check()).unwrap_err().message().to_string();
         assert_eq!(message, "svm: `c` must be finite and above 0, got -1; `gamma` must be finite and above 0, got NaN");
+        let blind = Svm { predict: Rule::Probability, ..Svm::default() };
+        assert_eq!(blind.check(), [("predict", "must be `Votes` without `probability: true`".to_string())]);
         let linfa = LogisticRegression { solver: Solver::Linfa, ..LogisticRegression::default() };
         assert_eq!(linfa.check()[0].0, "solver");
     }

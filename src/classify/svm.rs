@@ -4,7 +4,7 @@
 
 use super::dense::{Real, multiply, rows, rows_mut, spread};
 use super::groups::{ClassRows, class_weights};
-use super::params::{Gamma, Kernel, Svm};
+use super::params::{Gamma, Kernel, Rule, Svm};
 use super::platt::{Sigmoid, calibrate};
 use super::products::Points;
 use super::smo::{Machine, Pair, solve};
@@ -24,6 +24,8 @@ pub(crate) struct SvmModel<F> {
     pub rho: Vec<F>,
     /// As `rho`; empty where no probabilities are wanted.
     pub sigmoids: Vec<Sigmoid>,
+    /// Whether the largest probability names the class.
+    pub by_probability: bool,
     pub iterations: usize,
     pub converged: bool,
 }
@@ -152,6 +154,7 @@ impl<F: Real> SvmModel<F> {
             supports: supports(groups, &pairs, &machines),
             rho: machines.iter().map(|m| F::of(m.rho)).collect(),
             sigmoids: sigmoids.into_iter().flatten().collect(),
+            by_probability: how.predict == Rule::Probability,
             iterations: machines.iter().map(|m| m.iterations).sum(),
             converged: machines.iter().all(|m| m.converged),
         })

@@ -48,12 +48,14 @@ impl<F: Real> SvmModel<F> {
         }
     }
 
-    /// Writes the class of each query of the block: most votes, the lowest class among equals. If asked, also queries × classes, scores:
+    /// Writes the class of each query of the block: most votes or the largest probability, the lowest class among equals. If asked, also queries × classes, scores:
     /// probabilities where the model has them. Else of two classes the decision for each, of more votes + s / (3 (|s| + 1)) with s the sum of a
     /// class's decisions (`decision_function`).
     pub fn predict_block(&self, points: &Points<F>, block: &Block<F>, out: &mut [usize], scores: Option<&mut [f64]>) {
         let n = self.supports.len();
-        let (coupled, summed) = (scores.is_some() && !self.sigmoids.is_empty(), scores.is_some() && self.sigmoids.is_empty());
+        let has_probabilities = !self.sigmoids.is_empty();
+        let coupled = has_probabilities && (scores.is_some() || self.by_probability);
+        let summed = scores.is_some() && !has_probabilities;
         let mut votes = vec![0u16; n * WIDTH];
         let mut sums = vec![0.0f64; if summed { n * WIDTH } else { 0 }];
         let mut of_first = Vec::with_capacity(if coupled { self.rho.len() * WIDTH } else { 0 });
@@ -81,26 +83,27 @@ impl<F: Real> SvmModel<F> {
                 },
             );
         });
+        let mut scores = scores;
+        let mut row = vec![0.0; n];
         for (query, out) in out.iter_mut().enumerate().take(block.used()) {
-            let mut winner = 0;
-            for class in 1..self.supports.len() {
-                if votes[class * WIDTH + query] > votes[winner * WIDTH + query] {
-                    winner = class;
+            let of = |class: usize| votes[class * WIDTH + query];
+            let mut winner = (1..n).fold(0, |best, class| if of(class) > of(best) { class } else { best });
+            if coupled {
+                let pairs: Vec<f64> = of_first.iter().skip(query).step_by(WIDTH).copied().collect();
+                row = couple(n, &pairs);
+                if self.by_probability {
+                    winner = (1..n).fold(0, |best, class| if row[class] > row[best] { class } else { best });
                 }
             }
             *out = self.supports[winner].class;
-        }
-        for (query, row) in scores.into_iter().flat_map(|scores| scores.chunks_exact_mut(n)).enumerate() {
-            if coupled {
-                let pairs: Vec<f64> = of_first.iter().skip(query).step_by(WIDTH).copied().collect();
-                row.copy_from_slice(&couple(n, &pairs));
-                continue;
+            let Some(scores) = &mut scores else { continue };
+            if summed {
+                for (class, score) in row.iter_mut().enumerate() {
+                    let sum = sums[class * WIDTH + query];
+                    *score = if n == 2 { sum } else { f64::from(of(class)) + sum / (3.0 * (sum.abs() + 1.0)) };
+                }
             }
-            for (class, score) in row.iter_mut().enumerate() {
-                let sum = sums[class * WIDTH + query];
-                let whole = f64::from(votes[class * WIDTH + query]);
-                *score = if n == 2 { sum } else { whole + sum / (3.0 * (sum.abs() + 1.0)) };
-            }
+            scores[query * n..(query + 1) * n].copy_from_slice(&row);
         }
     }
 }
