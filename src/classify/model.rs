@@ -49,10 +49,13 @@ impl Model {
         (out, scores)
     }
 
-    /// Returns no scores yet, in the precision that this model's have.
-    pub fn no_scores(&self) -> Scores {
-        let values = if self.is_double() { Values::Double { double: Vec::new() } } else { Values::Single(Vec::new()) };
-        Scores { classes: self.classes(), values }
+    /// Returns no scores yet, in the precision that this model's have, with room for those of so many rows.
+    pub fn no_scores(&self, rows: usize) -> Scores {
+        let classes = self.classes();
+        let n = rows * classes.len();
+        let values =
+            if self.is_double() { Values::Double { double: Vec::with_capacity(n) } } else { Values::Single(Vec::with_capacity(n)) };
+        Scores { classes, values }
     }
 
     fn is_double(&self) -> bool {

@@ -67,7 +67,7 @@ pub(crate) fn tallies(
         confusion: Confusion::new(classes),
         predictions: Vec::new(),
         right: resampling.none_right(),
-        scores: (*keep || ranked).then(|| fitted.model.no_scores()),
+        scores: (*keep || ranked).then(|| fitted.model.no_scores(rows.nrows())),
         roc_auc: None,
     };
     let mut tallies: Vec<Tally> = fitted.iter().zip(keep).map(none).collect();
