@@ -3,7 +3,8 @@
 use std::path::PathBuf;
 
 use flow::classify::{
-    ClassWeight, Confusion, FittedKnn, FittedLogistic, FittedSvm, Gamma, Knn, LogisticRegression, Pca, Solver, Svm, Vote, YeoJohnson,
+    ClassWeight, Confusion, FittedKnn, FittedLogistic, FittedSvm, Gamma, Knn, LogisticRegression, Pca, RocAuc, Solver, Svm, Vote,
+    YeoJohnson,
 };
 use linfa::DatasetBase;
 use linfa::traits::{Fit, Predict};
@@ -328,5 +329,18 @@ fn metrics_are_scikit_learns() {
         close(confusion.macro_f1(), &info["macro_f1"]);
         let counts: Vec<Vec<u64>> = serde_json::from_value(info["confusion"].clone()).unwrap();
         assert!((0..n * n).all(|at| confusion.at(at / n, at % n) == counts[at / n][at % n]), "{name}");
+    }
+}
+
+// roc_auc_score(y == c, proba[:, c]) for each class c, roc_auc_score(y, proba, multi_class="ovr"); of two classes roc_auc_score(y, proba[:, 1])
+#[test]
+fn areas_under_roc_curves_are_scikit_learns() {
+    for name in SETS {
+        let golden = &json(&format!("{name}_info"))["roc_auc_lr_C1"];
+        let scores = npy(&format!("{name}_lr_C1.0_proba"));
+        let areas = RocAuc::of(scores.ncols(), &classes(&format!("{name}_yte")).to_vec(), |class| Some(scores.column(class).to_vec()));
+        let close = |own: Option<f64>, theirs: &Value| assert!((own.unwrap() - theirs.as_f64().unwrap()).abs() < 1e-12, "{name} {own:?}");
+        close(areas.macro_average(), &golden["ovr_macro"]);
+        (0..scores.ncols()).for_each(|class| close(areas.of_class(class), &golden["per_class"][class]));
     }
 }

@@ -168,3 +168,77 @@ fn what_does_not_fit_together_is_said_with_its_place() {
     let check = house.flow("check study.ron");
     assert!(check.code == Some(2) && check.err.contains("`mine` does not say its `file`, which `ImportFeatures` needs"), "{}", check.err);
 }
+
+/// The rows of another hospital, which calls one class otherwise and has one that nobody learns.
+fn elsewhere() -> String {
+    let label = |i: usize| ["round", "crescent", "blurred"][if i < 6 { 2 } else { i % 2 }];
+    let line = |i: usize| format!("{},{},{},{}\n", id(i), row(i + 3 + i % 2)[0], label(i), row(i)[1]);
+    std::iter::once("image,x,label,y\n".to_string()).chain((0..20).map(line)).collect()
+}
+
+#[test]
+fn further_test_sets_have_their_own_results_and_change_nothing_for_the_splits() {
+    let house = study();
+    house.write("elsewhere.csv", elsewhere());
+    house.run("");
+    house.flow("export study.ron sweep -o before");
+    let table = |folder: &str, name: &str| std::fs::read_to_string(house.path(&format!("{folder}/tables/{name}"))).unwrap();
+    let before = table("before", "repeats.csv");
+
+    house.edit(
+        r#""split": Split("#,
+        r#""elsewhere": ImportFeatures(file: "elsewhere.csv", of: "others"),
+        "moved": Transform(features: "elsewhere", fitted: "transform"),
+        "split": Split("#,
+    );
+    house.edit(
+        "repeats: 3)",
+        r#"repeats: 3, keep_predictions: 1, roc_auc: true, images: "mine", tests: {
+            "elsewhere": (images: "elsewhere", labels: "elsewhere", features: "moved", rename: {"crescent": "sickle"}, drop: ["blurred"]),
+            "again": (images: "split.test"),
+        })"#,
+    );
+    let said = house.run("");
+    assert_eq!(said.ran(), ["elsewhere", "moved", "report", "sweep"], "{}", said.err);
+    house.flow("export study.ron sweep -o after");
+    let after = table("after", "repeats.csv");
+    let head = after.lines().next().unwrap();
+    assert!(head.starts_with("data_set,classifier,per_class,repeat,") && head.contains(",roc_auc,"), "{head}");
+    let of = |set: &str| -> Vec<String> {
+        after
+            .lines()
+            .filter_map(|line| line.strip_prefix(&format!("{set},")))
+            .map(|line| line.split(',').take(7).collect::<Vec<_>>().join(","))
+            .collect()
+    };
+    let own: Vec<String> = before.lines().skip(1).map(|line| line.split(',').take(7).collect::<Vec<_>>().join(",")).collect();
+    assert_eq!((of("test"), of("again"), of("elsewhere").len()), (own.clone(), own.clone(), own.len()));
+    assert_ne!(of("elsewhere"), own);
+
+    let predictions = table("after", "predictions.csv");
+    // 24 rows of the split twice and 14 of 20 elsewhere, by 3 classifiers at 2 sizes.
+    assert_eq!(predictions.lines().count(), 1 + (24 + 24 + 14) * 6, "{predictions}");
+    assert!(predictions.starts_with("data_set,classifier,per_class,repeat,id,truth,prediction,score round,score sickle\n"));
+    let page = std::fs::read_to_string(house.path("cache/out/mine/report/report.html")).unwrap();
+    assert!(page.contains("others on elsewhere") && page.contains("Area under the ROC curve"));
+
+    // A training row among them is named, and so is a class that nobody learns.
+    house.edit(r#""again": (images: "split.test")"#, r#""again": (images: "split.train")"#);
+    let err = house.run("sweep").exits(1).err;
+    assert!(err.contains("36 images with the bytes of one that is learnt from: `cell "), "{err}");
+    house.edit(r#""again": (images: "split.train")"#, r#""again": (images: "split.test")"#);
+    house.edit(r#", drop: ["blurred"]"#, "");
+    let err = house.run("sweep").exits(1).err;
+    assert!(err.contains("its class `blurred` is none of those that are learnt"), "{err}");
+}
+
+#[test]
+fn a_transform_of_each_labelled_subset_is_left_to_the_sweep_and_its_default_makes_what_it_made() {
+    let house = study();
+    let said = house.run("");
+    let before = said.outputs("sweep").clone();
+    let by_draw = house.run("--set transform.scope=PerSubset");
+    assert_eq!(by_draw.ran(), ["report", "sweep", "transform"]);
+    assert_ne!(by_draw.outputs("sweep"), &before);
+    assert_eq!(house.run("--set transform.scope=Train").ran(), [""; 0]);
+}

@@ -117,10 +117,11 @@ impl SweepBench {
 
 /// Sweeps, and returns what fits and predictions took.
 fn halves(study: &Study, wanted: &[(Classifier, usize)], monitor: &dyn Monitor) -> Result<(Vec<Cell>, [Spent; 2]), Failure> {
-    let (fitted, fits) = Stopwatch::time(|| FittedSweep::fit(study, wanted, monitor));
+    let studies = [study];
+    let (fitted, fits) = Stopwatch::time(|| FittedSweep::fit(&studies, wanted, monitor));
     let fitted = fitted?;
     let (cells, predictions) = Stopwatch::time(|| fitted.predict());
-    Ok((cells?.into_iter().map(|judged| judged.cell).collect(), [fits, predictions]))
+    Ok((cells?.into_iter().flatten().map(|judged| judged.cell).collect(), [fits, predictions]))
 }
 
 #[cfg(test)]

@@ -117,8 +117,9 @@ impl Real for f64 {
     }
     fn radial(out: &mut [f64], dot: &[f64], p: f64, q: &[f64], gamma: f64) {
         for ((out, &dot), &q) in out.iter_mut().zip(dot).zip(q) {
-            *out = (-gamma * (p + q - 2.0 * dot).max(0.0)).exp();
+            *out = -gamma * (p + q - 2.0 * dot).max(0.0);
         }
+        exponentials(out);
     }
 }
 

@@ -4,10 +4,10 @@ use linfa::dataset::DatasetBase;
 use linfa::traits::{Fit, Predict};
 use ndarray::{Array1, Array2};
 
+use super::fitted_svm::FittedSvm;
 use super::knn::FittedKnn;
 use super::logistic::FittedLogistic;
 use super::params::Classifier;
-use super::svm::FittedSvm;
 use crate::diagnostic::{Failure, count};
 
 /// Any of the three classifiers, fitted.
@@ -55,10 +55,10 @@ impl FittedClassifier {
         }
     }
 
-    /// Returns rows × classes that sum to one; none for a support vector machine, which knows decisions only.
+    /// Returns rows × classes that sum to one; none for a support vector machine that was not asked for them.
     pub fn probabilities(&self, rows: &Array2<f32>) -> Option<Array2<f64>> {
         match self {
-            Self::Svm(_) => None,
+            Self::Svm(fitted) => fitted.probabilities(rows),
             Self::LogisticRegression(fitted) => Some(fitted.probabilities(rows)),
             Self::Knn(fitted) => Some(fitted.probabilities(rows)),
         }
@@ -76,6 +76,7 @@ mod tests {
         let classes = Array1::from_shape_fn(20, |i| if i < 10 { 2 } else { 5 });
         for classifier in [
             Classifier::Svm(Svm::default()),
+            Classifier::Svm(Svm { probability: true, ..Svm::default() }),
             Classifier::LogisticRegression(LogisticRegression::default()),
             Classifier::Knn(Knn::default()),
         ] {

@@ -148,7 +148,7 @@ impl KnnModel {
         block: &Block<F>,
         scratch: &mut Scratch<F>,
         out: &mut [usize],
-        mut scores: Option<&mut [f32]>,
+        mut scores: Option<&mut [f64]>,
     ) {
         self.screen(points, block, scratch);
         for (query, out) in out.iter_mut().enumerate().take(block.used()) {
@@ -164,7 +164,7 @@ impl KnnModel {
             if let Some(scores) = &mut scores {
                 let total: f64 = scratch.votes.iter().sum();
                 let row = &mut scores[query * self.classes.len()..][..self.classes.len()];
-                row.iter_mut().zip(&scratch.votes).for_each(|(score, vote)| *score = (vote / total) as f32);
+                row.iter_mut().zip(&scratch.votes).for_each(|(score, vote)| *score = vote / total);
             }
         }
     }

@@ -137,7 +137,7 @@ impl<F: Real> ReadyLogistic<F> {
     }
 
     /// Writes the class of each query: the largest logit, the lowest class among equals. If asked, also queries × classes, probabilities.
-    pub fn predict_block(&self, block: &Block<F>, out: &mut [usize], scores: Option<&mut [f32]>) {
+    pub fn predict_block(&self, block: &Block<F>, out: &mut [usize], scores: Option<&mut [f64]>) {
         let outputs = self.intercepts.len();
         let dim = self.coefficients.len() / outputs;
         let mut logits = vec![F::default(); outputs * WIDTH];
@@ -160,13 +160,13 @@ impl<F: Real> ReadyLogistic<F> {
         for (query, row) in scores.into_iter().flat_map(|scores| scores.chunks_exact_mut(self.classes.len())).enumerate() {
             if outputs == 1 {
                 let z = logit(0, query).wide();
-                row.copy_from_slice(&[sigmoid(-z) as f32, sigmoid(z) as f32]);
+                row.copy_from_slice(&[sigmoid(-z), sigmoid(z)]);
                 continue;
             }
             let highest = (0..outputs).map(|class| logit(class, query).wide()).fold(f64::NEG_INFINITY, f64::max);
             let power = |class: usize| (logit(class, query).wide() - highest).exp();
             let sum: f64 = (0..outputs).map(power).sum();
-            row.iter_mut().enumerate().for_each(|(class, score)| *score = (power(class) / sum) as f32);
+            row.iter_mut().enumerate().for_each(|(class, score)| *score = power(class) / sum);
         }
     }
 }

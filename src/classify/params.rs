@@ -20,8 +20,13 @@ crate::params! {
         pub gamma: Gamma = Gamma::Scale,
         pub kernel: Kernel = Kernel::Rbf,
         pub class_weight: ClassWeight = ClassWeight::Balanced,
-        /// Largest violation of the optimality conditions at which training stops.
+        /// Largest violation of the optimality conditions at which training stops. Below 1e-4 a sweep computes in f64, for the rounding of
+        /// f32 would then be the larger error.
         pub tolerance: f64 = 1e-3,
+        /// Whether scores are Platt's probabilities, from five folds that the seed draws, in place of decisions. The class stays that
+        /// of the votes, which the largest probability may contradict (scikit-learn's `probability=True`), unless `predict` says otherwise.
+        pub probability: bool = false,
+        pub predict: Rule = Rule::Votes,
     }
     /// Multinomial logistic regression with an L2 penalty; the sigmoid form when there are two classes.
     pub struct LogisticRegression {
@@ -61,6 +66,10 @@ crate::params! {
         pub neighbours: BTreeMap<String, Vec<String>> = BTreeMap::new(),
         /// How often test rows and draws are drawn again for intervals and paired comparisons; 0 for none.
         pub resamples: usize = 0,
+        /// Whether the areas under the ROC curves are computed, for which the scores of every row are held a while.
+        pub roc_auc: bool = false,
+        /// Steps of a transform that is fitted on the labelled rows of each draw; none where features come as they are to be learnt from.
+        pub transform: Vec<TransformStep> = Vec::new(),
     }
     /// Part of the training rows, held out once for choosing between recipes without the test set.
     pub struct Validation {
@@ -85,6 +94,15 @@ pub enum Gamma {
 pub enum Kernel {
     Rbf,
     Linear,
+}
+
+/// Which class a support vector machine names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Rule {
+    /// The one with most votes of the pairs.
+    Votes,
+    /// The one with the largest probability, which needs `probability: true`: what the paper's published code does.
+    Probability,
 }
 
 /// What one row of a class counts.
@@ -157,6 +175,11 @@ impl Classifier {
         }
     }
 
+    /// Returns whether a sweep computes it, and keeps its scores, in f64.
+    pub fn is_double(&self) -> bool {
+        matches!(self, Self::Svm(svm) if svm.is_tight())
+    }
+
     /// Returns every mistake in the parameters.
     pub fn check(&self) -> Vec<Mistake> {
         match self {
@@ -189,7 +212,17 @@ impl Svm {
             positive(&mut mistakes, "gamma", gamma);
         }
         positive(&mut mistakes, "tolerance", self.tolerance);
+        if self.predict == Rule::Probability && !self.probability {
+            mistakes.push(("predict", "must be `Votes` without `probability: true`".to_string()));
+        }
         mistakes
+    }
+}
+
+impl Svm {
+    /// Returns whether the tolerance asks for more than products in f32 can tell.
+    pub(crate) fn is_tight(&self) -> bool {
+        self.tolerance < 1e-4
     }
 }
 
@@ -270,6 +303,8 @@ mod tests {
         let svm = Svm { c: -1.0, gamma: Gamma::Value(f64::NAN), ..Svm::default() };
         let message = refuse("svm", &svm.check()).unwrap_err().message().to_string();
         assert_eq!(message, "svm: `c` must be finite and above 0, got -1; `gamma` must be finite and above 0, got NaN");
+        let blind = Svm { predict: Rule::Probability, ..Svm::default() };
+        assert_eq!(blind.check(), [("predict", "must be `Votes` without `probability: true`".to_string())]);
         let linfa = LogisticRegression { solver: Solver::Linfa, ..LogisticRegression::default() };
         assert_eq!(linfa.check()[0].0, "solver");
     }

@@ -38,7 +38,8 @@ pub(crate) struct Machine {
 const TAU: f64 = 1e-12;
 
 impl<F: Real> Pair<'_, F> {
-    fn row(&self, i: usize) -> (&[F], &[F]) {
+    /// Returns the kernel of a row with the rows of the first and of the second class.
+    pub fn row(&self, i: usize) -> (&[F], &[F]) {
         let (a, b) = (self.n_first, self.n_second);
         if i < a {
             (&self.first[i * a..(i + 1) * a], &self.across[i * b..(i + 1) * b])

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 
-use ndarray::Array2;
+use ndarray::{ArcArray2, Array2, ArrayView2};
 
 use super::features::Features;
 use super::groups::ClassRows;
@@ -33,7 +33,7 @@ pub struct Study {
     pub roster: Roster,
     pub protocol: Protocol,
     /// Features of the training rows, class after class as in the roster.
-    pub(crate) train: Array2<f32>,
+    pub(crate) train: ArcArray2<f32>,
     /// Number of the first training row of each class, and the total.
     pub(crate) starts: Vec<usize>,
     /// Features of the rows to predict.
@@ -198,7 +198,7 @@ impl Study {
             rows.outer_iter_mut().zip(&chosen).for_each(|(mut to, row)| to.assign(&features.values.row(*row)));
             Ok(rows)
         };
-        let train = gather(&mut roster.train.iter().flatten())?;
+        let train = gather(&mut roster.train.iter().flatten())?.into_shared();
         let test = gather(&mut roster.test.iter().map(|(id, _)| id))?;
         let mut starts = vec![0];
         for ids in &roster.train {
@@ -212,14 +212,22 @@ impl Study {
         let Roster { classes, train, test, groups, seed } = &self.roster;
         let Protocol { repeats, keep_predictions, resamples, .. } = &self.protocol;
         // Row by row, so that no second copy of the features is made.
-        let values = |rows: &Array2<f32>| -> Vec<Digest> {
+        let values = |rows: ArrayView2<'_, f32>| -> Vec<Digest> {
             rows.outer_iter().map(|row| Digest::of(&row.iter().flat_map(|v| v.to_le_bytes()).collect::<Vec<u8>>())).collect()
         };
-        Digest::of_json(&serde_json::json!({
+        let mut all = serde_json::json!({
             "classes": classes, "train": train, "test": test, "groups": groups, "seed": seed,
             "repeats": repeats, "keep_predictions": keep_predictions, "resamples": resamples,
-            "train features": values(&self.train), "test features": values(&self.test),
-        }))
+            "train features": values(self.train.view()), "test features": values(self.test.view()),
+        });
+        // What is not asked for leaves no trace, so that cells that are kept stay known.
+        if self.protocol.roc_auc {
+            all["roc_auc"] = true.into();
+        }
+        if !self.protocol.transform.is_empty() {
+            all["transform"] = serde_json::json!(self.protocol.transform);
+        }
+        Digest::of_json(&all)
     }
 
     /// Returns the training rows that `repeat` draws with `n` per class; classes without any are left out.

@@ -3,73 +3,21 @@
 //! A cell (classifier, n) depends on the study alone. A sweep of many cells gives the same bits as each cell alone, but
 //! multiplies test rows with training rows once for all of them: first all models are fitted, then the test rows go past them in blocks.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use rayon::prelude::*;
 
-use super::groups::ClassRows;
-use super::knn::{KnnModel, Scratch};
-use super::logistic::{FittedLogistic, ReadyLogistic};
-use super::metrics::Confusion;
+use super::board::{Board, Job};
+use super::model::{Fitted, common_points, fit};
 use super::params::{Classifier, refuse};
-use super::predictions::Scores;
-use super::products::{Block, Points, WIDTH};
-use super::resample::{Resampling, Right};
+use super::pass::{Exam, Watch, at_once, n_blocks, tallies};
+use super::platt::FOLDS_OF;
 use super::study::Study;
-use super::svm::SvmModel;
-use super::table::{Cell, Judged, Run};
+use super::sweep_by_draw::sweep_by_draw;
+use super::table::{Cell, Judged};
 use crate::diagnostic::Failure;
+use crate::random::Stream;
 use crate::stage::Monitor;
-
-/// Memory for blocks of inner products that are in work at once, in bytes.
-const BLOCK_MEMORY: usize = 4 << 30;
-
-/// One model to fit: place of the cell among those wanted, and the repeat.
-struct Job {
-    cell: usize,
-    repeat: usize,
-}
-
-/// A model on numbered points.
-enum Model {
-    Svm(SvmModel<f32>),
-    Logistic(ReadyLogistic<f32>),
-    Knn(KnnModel),
-}
-
-impl Model {
-    /// Returns the classes it knows, ascending.
-    fn classes(&self) -> Vec<usize> {
-        match self {
-            Self::Svm(model) => model.classes().collect(),
-            Self::Logistic(model) => model.classes().to_vec(),
-            Self::Knn(model) => model.classes().to_vec(),
-        }
-    }
-
-    /// Returns the class of each query of the block, and scores if asked.
-    fn predict(&self, points: &Points<f32>, block: &Block<f32>, scratch: &mut Scratch<f32>, classes: usize) -> Predicted {
-        let mut out = vec![0usize; block.used()];
-        let mut scores = vec![0f32; block.used() * classes];
-        let wanted = (classes > 0).then_some(&mut scores[..]);
-        match self {
-            Self::Svm(model) => model.predict_block(points, block, &mut out, wanted),
-            Self::Logistic(model) => model.predict_block(block, &mut out, wanted),
-            Self::Knn(model) => model.predict_block(points, block, scratch, &mut out, wanted),
-        }
-        (out, scores)
-    }
-}
-
-/// Classes of the queries of a block, and queries × classes, scores; none where they were not asked for.
-type Predicted = (Vec<usize>, Vec<f32>);
-
-/// A fitted model and what its row of results needs.
-struct Fitted {
-    model: Model,
-    rows_used: usize,
-    converged: bool,
-}
 
 /// Runs all repeats of one classifier with `per_class` labelled rows per class.
 ///
@@ -93,36 +41,59 @@ pub fn sweep(study: &Study, wanted: &[(Classifier, usize)], monitor: &dyn Monito
 /// # Errors
 /// As [`cell`].
 pub fn judged_sweep(study: &Study, wanted: &[(Classifier, usize)], monitor: &dyn Monitor) -> Result<Vec<Judged>, Failure> {
-    FittedSweep::fit(study, wanted, monitor)?.predict()
+    Ok(judged_sweeps(&[study], wanted, monitor)?.pop().unwrap_or_default())
+}
+
+/// Runs many cells at once on several sets of test rows: the studies share their training rows, and each has its list of cells. What is
+/// said of one set depends on no other.
+///
+/// # Errors
+/// As [`cell`].
+pub fn judged_sweeps(studies: &[&Study], wanted: &[(Classifier, usize)], monitor: &dyn Monitor) -> Result<Vec<Vec<Judged>>, Failure> {
+    for (classifier, per_class) in wanted {
+        refuse(classifier.name(), &classifier.check())?;
+        if *per_class == 0 {
+            return Err(Failure::new("`per_class` must be at least 1, got 0"));
+        }
+    }
+    match studies.first() {
+        None => Ok(Vec::new()),
+        Some(first) if first.protocol.transform.is_empty() => FittedSweep::fit(studies, wanted, monitor)?.predict(),
+        Some(first) => sweep_by_draw(first, studies, wanted, monitor),
+    }
+}
+
+/// The name of the draws of a repeat's cross-validations.
+pub(crate) fn folds(study: &Study, repeat: usize) -> Stream {
+    Stream::new(study.roster.seed, FOLDS_OF).at(repeat as u64)
 }
 
 /// The first half of a sweep: all models of all cells fitted, no test row seen.
 pub(crate) struct FittedSweep<'a> {
-    study: &'a Study,
+    studies: &'a [&'a Study],
     wanted: &'a [(Classifier, usize)],
     jobs: Vec<Job>,
     fitted: Vec<Fitted>,
+    /// Models that go past the test rows at once.
+    at_once: usize,
     watch: Watch<'a>,
 }
 
 impl<'a> FittedSweep<'a> {
-    /// Fits every repeat of every cell.
+    /// Fits every repeat of every cell on the training rows of the first study, which all share.
     ///
     /// # Errors
-    /// As [`cell`].
-    pub fn fit(study: &'a Study, wanted: &'a [(Classifier, usize)], monitor: &'a dyn Monitor) -> Result<Self, Failure> {
-        for (classifier, per_class) in wanted {
-            refuse(classifier.name(), &classifier.check())?;
-            if *per_class == 0 {
-                return Err(Failure::new("`per_class` must be at least 1, got 0"));
-            }
-        }
+    /// When a fit fails or the monitor interrupts.
+    pub fn fit(studies: &'a [&'a Study], wanted: &'a [(Classifier, usize)], monitor: &'a dyn Monitor) -> Result<Self, Failure> {
+        let study = studies.first().ok_or_else(|| Failure::new("a sweep needs a study, got none"))?;
         let repeats = study.protocol.repeats;
         let mut jobs: Vec<Job> = (0..wanted.len()).flat_map(|cell| (0..repeats).map(move |repeat| Job { cell, repeat })).collect();
         // The longest first, so that no thread is left with one at the end.
         jobs.sort_by_key(|job| (std::cmp::Reverse(wanted[job.cell].1), job.cell, job.repeat));
-        let n_blocks = study.test.nrows().div_ceil(WIDTH);
-        let watch = Watch { monitor, done: AtomicU64::new(0), total: (jobs.len() + n_blocks) as u64 };
+        let any_double = wanted.iter().any(|(classifier, _)| classifier.is_double());
+        let at_once = at_once(studies, jobs.len(), any_double);
+        let passes = jobs.len().div_ceil(at_once);
+        let watch = Watch { monitor, done: AtomicU64::new(0), total: (jobs.len() + passes * n_blocks(studies)) as u64 };
 
         // Few jobs share out their insides, many are shared out themselves; no bit depends on it.
         let share = jobs.len() < 2 * rayon::current_num_threads();
@@ -132,178 +103,30 @@ impl<'a> FittedSweep<'a> {
             .map(|job| {
                 watch.step()?;
                 let (classifier, per_class) = &wanted[job.cell];
-                fit(study, classifier, &study.rows(job.repeat, *per_class), share)
+                fit(study.train.view(), classifier, &study.rows(job.repeat, *per_class), &folds(study, job.repeat), share)
             })
             .collect::<Result<Vec<Fitted>, Failure>>()?;
-        Ok(Self { study, wanted, jobs, fitted, watch })
+        Ok(Self { studies, wanted, jobs, fitted, at_once, watch })
     }
 
-    /// The second half: takes the test rows past the models, and draws them again for the resamples.
+    /// The second half: takes the test rows past the models, and draws them again for the resamples; the cells of each study.
     ///
     /// # Errors
     /// When the monitor interrupts.
-    pub fn predict(self) -> Result<Vec<Judged>, Failure> {
-        let Self { study, wanted, jobs, mut fitted, watch } = self;
-        let points = common_points(study, &mut fitted);
-        let resampling = Resampling::new(&study.roster, study.protocol.resamples);
-        let tallies = predict(study, &points, &jobs, &fitted, &resampling, &watch)?;
-
-        let runs = || Vec::with_capacity(study.protocol.repeats);
-        let mut cells: Vec<Cell> =
-            wanted.iter().map(|(classifier, n)| Cell { classifier: classifier.label(), per_class: *n, runs: runs() }).collect();
-        let mut right = vec![Vec::new(); wanted.len()];
-        // Jobs of a cell come by repeat, so its draws do too.
-        for ((job, fitted), tally) in jobs.iter().zip(fitted).zip(tallies) {
-            let kept = job.repeat < study.protocol.keep_predictions;
-            cells[job.cell].runs.push(Run {
-                repeat: job.repeat,
-                rows_used: fitted.rows_used,
-                converged: fitted.converged,
-                confusion: tally.confusion,
-                predictions: kept.then_some(tally.predictions),
-                scores: kept.then(|| Scores { classes: fitted.model.classes(), values: tally.scores }),
-            });
-            right[job.cell].push(tally.right);
-        }
-        cells.iter_mut().for_each(|cell| cell.runs.sort_by_key(|run| run.repeat));
-        let resampled = resampling.values(&right, watch.monitor)?;
-        Ok(cells.into_iter().zip(resampled).map(|(cell, resampled)| Judged { cell, resampled }).collect())
-    }
-}
-
-/// Fits one model on drawn training rows.
-fn fit(study: &Study, classifier: &Classifier, rows: &[ClassRows], share: bool) -> Result<Fitted, Failure> {
-    let chosen: Vec<usize> = rows.iter().flat_map(|g| g.points.iter().copied()).collect();
-    let rows_used = chosen.len();
-    let (model, converged) = match classifier {
-        Classifier::Knn(how) => (Model::Knn(KnnModel::new(rows, how)), true),
-        Classifier::Svm(how) => {
-            let (points, groups) = own_points(study, rows, &chosen);
-            let mut model = SvmModel::fit(&points, &groups, how, share)?;
-            model.renumber(|place| chosen[place]);
-            let converged = model.converged;
-            (Model::Svm(model), converged)
-        }
-        Classifier::LogisticRegression(how) => {
-            let (points, groups) = own_points(study, rows, &chosen);
-            let fitted = FittedLogistic::on(&points, &groups, how, share)?;
-            (Model::Logistic(fitted.ready()), fitted.converged())
-        }
-    };
-    Ok(Fitted { model, rows_used, converged })
-}
-
-/// The drawn rows as points of their own, numbered from 0 class by class.
-fn own_points(study: &Study, rows: &[ClassRows], chosen: &[usize]) -> (Points<f32>, Vec<ClassRows>) {
-    let mut at = 0;
-    let groups = rows
-        .iter()
-        .map(|g| {
-            let first = at;
-            at += g.points.len();
-            ClassRows { class: g.class, points: (first..at).collect() }
-        })
-        .collect();
-    (Points::gather(study.train.view(), chosen.iter().copied()), groups)
-}
-
-/// Gathers the training rows that any model measures distances to, and moves the models onto them.
-fn common_points(study: &Study, fitted: &mut [Fitted]) -> Points<f32> {
-    let mut used = vec![false; study.train.nrows()];
-    for f in fitted.iter() {
-        match &f.model {
-            Model::Svm(model) => model.support_points().into_iter().for_each(|p| used[p] = true),
-            Model::Knn(model) => model.points().iter().for_each(|&p| used[p] = true),
-            Model::Logistic(_) => {}
-        }
-    }
-    let rows: Vec<usize> = (0..used.len()).filter(|&p| used[p]).collect();
-    let mut place = vec![usize::MAX; used.len()];
-    rows.iter().enumerate().for_each(|(new, &old)| place[old] = new);
-    for f in fitted {
-        match &mut f.model {
-            Model::Svm(model) => model.renumber(|p| place[p]),
-            Model::Knn(model) => model.renumber(|p| place[p]),
-            Model::Logistic(_) => {}
-        }
-    }
-    Points::gather(study.train.view(), rows.into_iter())
-}
-
-/// What the blocks of one job come to.
-struct Tally {
-    confusion: Confusion,
-    predictions: Vec<usize>,
-    right: Right,
-    scores: Vec<f32>,
-}
-
-/// Takes the test rows past all models, block by block; one tally per job.
-fn predict(
-    study: &Study,
-    points: &Points<f32>,
-    jobs: &[Job],
-    fitted: &[Fitted],
-    resampling: &Resampling<'_>,
-    watch: &Watch<'_>,
-) -> Result<Vec<Tally>, Failure> {
-    let classes = study.roster.classes.len();
-    let n_blocks = study.test.nrows().div_ceil(WIDTH);
-    let keep = |job: &Job| job.repeat < study.protocol.keep_predictions;
-    let none = || Tally { confusion: Confusion::new(classes), predictions: Vec::new(), scores: Vec::new(), right: resampling.none_right() };
-    let mut tallies: Vec<Tally> = jobs.iter().map(|_| none()).collect();
-    // How many scores a job's rows have: none where they are not kept.
-    let columns: Vec<usize> = jobs.iter().zip(fitted).map(|(job, f)| if keep(job) { f.model.classes().len() } else { 0 }).collect();
-    let block_bytes = (points.len().max(1) * WIDTH) * size_of::<f32>();
-    let at_once = (BLOCK_MEMORY / block_bytes).clamp(1, rayon::current_num_threads());
-    let blocks: Vec<usize> = (0..n_blocks).collect();
-    for batch in blocks.chunks(at_once) {
-        // The jobs are shared out too, so that a batch of one block, or a block on the way out, leaves no thread idle.
-        let parts = batch
-            .par_iter()
-            .map(|&at| {
-                watch.step()?;
-                let block = Block::new(points, study.test.view(), at * WIDTH);
-                let per_job = |scratch: &mut Scratch<f32>, (fitted, columns): (&Fitted, &usize)| {
-                    fitted.model.predict(points, &block, scratch, *columns)
-                };
-                Ok(fitted.par_iter().zip(&columns).map_init(Scratch::new, per_job).collect::<Vec<Predicted>>())
-            })
-            .collect::<Result<Vec<Vec<Predicted>>, Failure>>()?;
-        for (&at, per_job) in batch.iter().zip(parts) {
-            let truth = &study.roster.test[at * WIDTH..];
-            for ((tally, job), (predicted, scores)) in tallies.iter_mut().zip(jobs).zip(per_job) {
-                for (row, ((_, truth), &predicted)) in truth.iter().zip(&predicted).enumerate() {
-                    tally.confusion.count(*truth, predicted);
-                    if *truth == predicted {
-                        resampling.note(&mut tally.right, at * WIDTH + row);
-                    }
-                }
-                if keep(job) {
-                    tally.predictions.extend(predicted);
-                    tally.scores.extend(scores);
-                }
+    pub fn predict(self) -> Result<Vec<Vec<Judged>>, Failure> {
+        let Self { studies, wanted, jobs, mut fitted, at_once, watch } = self;
+        let mut boards: Vec<Board<'_>> = studies.iter().map(|study| Board::new(study, wanted)).collect();
+        for (fitted, jobs) in fitted.chunks_mut(at_once).zip(jobs.chunks(at_once)) {
+            let Some(first) = studies.first() else { break };
+            let points = common_points(first.train.view(), fitted);
+            for board in &mut boards {
+                let exam = Exam { study: board.study, rows: board.study.test.view(), resampling: &board.resampling };
+                let keep: Vec<bool> = jobs.iter().map(|job| board.keeps(job)).collect();
+                let tallies = tallies(&exam, &points, fitted, &keep, &watch)?;
+                board.note(jobs, fitted, tallies);
             }
         }
-    }
-    Ok(tallies)
-}
-
-/// Counts finished pieces and listens for the wish to stop.
-struct Watch<'a> {
-    monitor: &'a dyn Monitor,
-    done: AtomicU64,
-    total: u64,
-}
-
-impl Watch<'_> {
-    fn step(&self) -> Result<(), Failure> {
-        if self.monitor.interrupted() {
-            return Err(Failure::interrupted());
-        }
-        let done = self.done.fetch_add(1, Ordering::Relaxed) + 1;
-        self.monitor.progress(done, self.total, "part", &[]);
-        Ok(())
+        boards.into_iter().map(|board| board.judged(watch.monitor)).collect()
     }
 }
 
@@ -330,7 +153,9 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::super::features::Features;
+    use super::super::metrics::Confusion;
     use super::super::params::{Knn, LogisticRegression, Protocol, Svm};
+    use super::super::roc::RocAuc;
     use super::*;
     use crate::random::Stream;
     use crate::stage::Silent;
@@ -409,8 +234,52 @@ mod tests {
             let alone = classifier.fit(study.train.select(ndarray::Axis(0), &rows), classes).unwrap();
             assert_eq!((scores.classes.as_slice(), scores.values.len()), (&[0, 1, 2, 3][..], 4 * 300));
             let Some(expected) = alone.probabilities(&study.test) else { continue };
-            let apart = scores.values.iter().zip(&expected).map(|(a, b)| (f64::from(*a) - b).abs()).fold(0.0, f64::max);
+            let apart = expected.indexed_iter().map(|((row, class), b)| (scores.of(row, class).unwrap() - b).abs()).fold(0.0, f64::max);
             assert!(apart < 1e-5, "{} {apart}", cell.classifier);
+        }
+    }
+
+    #[test]
+    fn tightly_solved_machines_are_in_double_precision_whatever_stands_beside_them() {
+        let study = study(20, 300, 8, 2);
+        let tight = Svm { tolerance: 1e-9, ..Svm::default() };
+        let mut wanted = wanted(&[5]);
+        wanted.insert(1, (Classifier::Svm(tight.clone()), 5));
+        let together = sweep(&study, &wanted, &Silent).unwrap();
+        assert_eq!(cell(&study, &wanted[1].0, 5, &Silent).unwrap(), together[1]);
+        assert_eq!(cell(&study, &wanted[0].0, 5, &Silent).unwrap(), together[0]);
+        let [usual, precise] = [0, 1].map(|at| together[at].runs[0].scores.as_ref().unwrap());
+        let apart = usual.of_class(2).unwrap().into_iter().zip(precise.of_class(2).unwrap()).map(|(a, b)| (a - b).abs());
+        let (near, far): (Vec<f64>, Vec<f64>) = apart.partition(|apart| *apart < 1e-2);
+        // A decision about zero may turn a vote, which is a whole number.
+        assert!(near.iter().any(|apart| *apart > 0.0) && far.len() < 5, "{far:?}");
+        let text = serde_json::to_string(&together).unwrap();
+        assert_eq!(serde_json::from_str::<Vec<Cell>>(&text).unwrap(), together);
+    }
+
+    #[test]
+    fn areas_under_curves_are_those_of_the_scores_that_are_kept_however_many_models_go_past_at_once() {
+        let mut study = study(20, 300, 8, 2);
+        study.protocol.roc_auc = true;
+        study.protocol.keep_predictions = 2;
+        let wanted = wanted(&[1, 5]);
+        let together = judged_sweep(&study, &wanted, &Silent).unwrap();
+        let truth: Vec<usize> = study.roster.test.iter().map(|(_, class)| *class).collect();
+        for run in together.iter().flat_map(|judged| &judged.cell.runs) {
+            let scores = run.scores.as_ref().unwrap();
+            assert_eq!(run.roc_auc, Some(RocAuc::of(4, &truth, |class| scores.of_class(class))));
+            assert!((0.6..1.0).contains(&run.roc_auc.as_ref().unwrap().macro_average().unwrap()), "{:?}", run.roc_auc);
+        }
+        study.protocol.keep_predictions = 0;
+        for at_once in [1, 5, 12] {
+            let studies = [&study];
+            let few = FittedSweep { at_once, ..FittedSweep::fit(&studies, &wanted, &Silent).unwrap() };
+            for (few, all) in few.predict().unwrap()[0].iter().zip(&together) {
+                assert_eq!(few.resampled, all.resampled);
+                for (few, all) in few.cell.runs.iter().zip(&all.cell.runs) {
+                    assert_eq!((&few.confusion, &few.roc_auc, &few.scores), (&all.confusion, &all.roc_auc, &None));
+                }
+            }
         }
     }
 

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::interval::Interval;
 use super::metrics::{Confusion, mean, mean_and_deviation};
 use super::predictions::Scores;
+use super::roc::RocAuc;
 use crate::diagnostic::{Context, Failure};
 
 /// All repeats of one method with one number of labels: the piece that is cached by itself.
@@ -41,11 +42,17 @@ pub struct Run {
     /// What the model said of each class there, where predictions are kept and the method has scores.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scores: Option<Scores>,
+    /// How well each class's scores rank the rows, where the protocol asks for it and the method has scores.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roc_auc: Option<RocAuc>,
 }
 
 /// One row of the tidy table.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ResultRow {
+    /// The test rows that were predicted, where there are several sets of them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub data_set: String,
     pub classifier: String,
     pub per_class: usize,
     pub repeat: usize,
@@ -64,11 +71,17 @@ pub struct ResultRow {
     /// One per class, a prediction of a declared neighbour counting as right; empty where no class has neighbours.
     #[serde(default)]
     pub tolerant_recall: Vec<Option<f64>>,
+    /// Areas under the ROC curves, one-vs-rest, by class; none where they were not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roc_auc: Option<RocAuc>,
 }
 
 /// Mean and sample standard deviation over the repeats of a cell.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Summary {
+    /// The test rows that were predicted, where there are several sets of them.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub data_set: String,
     pub classifier: String,
     pub per_class: usize,
     pub repeats: usize,
@@ -94,6 +107,12 @@ pub struct Summary {
     /// Mean tolerant recall of each class; empty where no class has neighbours.
     #[serde(default)]
     pub tolerant_recall: Vec<Option<f64>>,
+    /// Mean area of each class; none where areas were not asked for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roc_auc: Option<RocAuc>,
+    /// Deviation of the macro average of the areas, where it is defined.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub roc_auc_std: Option<f64>,
     /// Counts of all repeats together.
     pub confusion: Confusion,
 }
@@ -140,88 +159,15 @@ impl Table {
         Ok(table)
     }
 
-    /// The names of the columns by class: recall, precision, and tolerant recall where classes have neighbours.
-    fn columns_by_class(&self, of: &[&str], tolerant: bool) -> Vec<String> {
-        let of = of.iter().chain(tolerant.then_some(&"tolerant recall"));
-        of.flat_map(|what| self.classes.iter().map(move |class| format!("{what} {class}"))).collect()
-    }
-
-    /// Returns the tidy rows as CSV: one line per method, number of labels and repeat.
-    pub fn to_csv(&self) -> Result<String, Failure> {
-        let fixed =
-            ["classifier", "per_class", "repeat", "rows_used", "converged", "balanced_accuracy", "accuracy", "macro_f1", "weighted_f1"];
-        let tolerant = self.rows.iter().any(|row| !row.tolerant_recall.is_empty());
-        let head = fixed.map(String::from).into_iter().chain(self.columns_by_class(&["recall", "precision"], tolerant));
-        write_csv(
-            head.collect(),
-            self.rows.iter().map(|r| {
-                let fixed = vec![
-                    r.classifier.clone(),
-                    r.per_class.to_string(),
-                    r.repeat.to_string(),
-                    r.rows_used.to_string(),
-                    r.converged.to_string(),
-                    r.balanced_accuracy.to_string(),
-                    r.accuracy.to_string(),
-                    r.macro_f1.to_string(),
-                    r.weighted_f1.to_string(),
-                ];
-                let by_class = r.recall.iter().chain(&r.precision).chain(&r.tolerant_recall);
-                fixed.into_iter().chain(by_class.map(blank_if_none)).collect()
-            }),
-        )
-    }
-
-    /// Returns one row per method and number of labels as CSV.
-    pub fn summary_csv(&self) -> Result<String, Failure> {
-        let fixed = [
-            "classifier",
-            "per_class",
-            "repeats",
-            "rows_used",
-            "balanced_accuracy",
-            "balanced_accuracy_std",
-            "balanced_accuracy_low",
-            "balanced_accuracy_high",
-            "accuracy",
-            "accuracy_std",
-            "macro_f1",
-            "macro_f1_std",
-            "weighted_f1",
-            "weighted_f1_std",
-        ];
-        let tolerant = self.summaries.iter().any(|s| !s.tolerant_recall.is_empty());
-        write_csv(
-            fixed.map(String::from).into_iter().chain(self.columns_by_class(&["recall", "precision"], tolerant)).collect(),
-            self.summaries.iter().map(|s| {
-                let whole = [s.per_class, s.repeats, s.rows_used].map(|v| v.to_string());
-                let balanced = [s.balanced_accuracy, s.balanced_accuracy_std].map(|v| v.to_string());
-                let interval = [s.interval.map(|i| i.low), s.interval.map(|i| i.high)].map(|v| blank_if_none(&v));
-                let others = [s.accuracy, s.accuracy_std, s.macro_f1, s.macro_f1_std, s.weighted_f1, s.weighted_f1_std];
-                let others = others.map(|v| v.to_string());
-                let fixed = [s.classifier.clone()].into_iter().chain(whole).chain(balanced).chain(interval).chain(others);
-                fixed.chain(s.recall.iter().chain(&s.precision).chain(&s.tolerant_recall).map(blank_if_none)).collect()
-            }),
-        )
-    }
-
-    /// Returns the confusion counts as CSV, one line per (method, number of labels, true class, predicted class) that occurred.
-    pub fn confusion_csv(&self) -> Result<String, Failure> {
-        let head = ["classifier", "per_class", "truth", "predicted", "count"].map(String::from).to_vec();
-        let n = self.classes.len();
-        let lines = self.summaries.iter().flat_map(|s| {
-            (0..n * n).filter(|at| s.confusion.at(at / n, at % n) > 0).map(move |at| {
-                let (truth, predicted) = (at / n, at % n);
-                vec![
-                    s.classifier.clone(),
-                    s.per_class.to_string(),
-                    self.classes[truth].clone(),
-                    self.classes[predicted].clone(),
-                    s.confusion.at(truth, predicted).to_string(),
-                ]
-            })
-        });
-        write_csv(head, lines)
+    /// Joins tables of the same classes on several sets of test rows, each under the name of its set.
+    pub fn joined<'a>(tables: impl IntoIterator<Item = (&'a str, &'a Self)>) -> Self {
+        let mut all = Self { classes: Vec::new(), rows: Vec::new(), summaries: Vec::new() };
+        for (data_set, table) in tables {
+            all.classes.clone_from(&table.classes);
+            all.rows.extend(table.rows.iter().map(|row| ResultRow { data_set: data_set.to_string(), ..row.clone() }));
+            all.summaries.extend(table.summaries.iter().map(|s| Summary { data_set: data_set.to_string(), ..s.clone() }));
+        }
+        all
     }
 
     /// Returns everything as JSON.
@@ -242,6 +188,7 @@ fn tolerant(confusion: &Confusion, neighbours: &[Vec<usize>]) -> Vec<Option<f64>
 
 fn row(cell: &Cell, run: &Run, neighbours: &[Vec<usize>]) -> ResultRow {
     ResultRow {
+        data_set: String::new(),
         classifier: cell.classifier.clone(),
         per_class: cell.per_class,
         repeat: run.repeat,
@@ -254,6 +201,7 @@ fn row(cell: &Cell, run: &Run, neighbours: &[Vec<usize>]) -> ResultRow {
         recall: (0..run.confusion.classes()).map(|class| run.confusion.recall(class)).collect(),
         precision: (0..run.confusion.classes()).map(|class| run.confusion.precision(class)).collect(),
         tolerant_recall: tolerant(&run.confusion, neighbours),
+        roc_auc: run.roc_auc.clone(),
     }
 }
 
@@ -267,7 +215,11 @@ fn summary(cell: &Cell, neighbours: &[Vec<usize>]) -> Summary {
     cell.runs.iter().for_each(|run| confusion.add(&run.confusion));
     let recalls = |class: usize| cell.runs.iter().map(|run| run.confusion.recall(class)).collect::<Option<Vec<f64>>>();
     let classes = 0..confusion.classes();
+    let areas: Vec<&RocAuc> = cell.runs.iter().filter_map(|run| run.roc_auc.as_ref()).collect();
+    let ranked = areas.len() == cell.runs.len();
+    let wholes = areas.iter().map(|areas| areas.macro_average()).collect::<Option<Vec<f64>>>();
     Summary {
+        data_set: String::new(),
         classifier: cell.classifier.clone(),
         per_class: cell.per_class,
         repeats: cell.runs.len(),
@@ -291,22 +243,10 @@ fn summary(cell: &Cell, neighbours: &[Vec<usize>]) -> Summary {
             .collect(),
         // Every repeat has the same rows, so that the mean over repeats is that of all together.
         tolerant_recall: tolerant(&confusion, neighbours),
+        roc_auc: ranked.then(|| RocAuc::mean(areas.iter().copied(), confusion.classes())),
+        roc_auc_std: ranked.then(|| wholes.map(|wholes| mean_and_deviation(&wholes).1)).flatten(),
         confusion,
     }
-}
-
-fn blank_if_none(value: &Option<f64>) -> String {
-    value.map_or_else(String::new, |v| v.to_string())
-}
-
-fn write_csv(head: Vec<String>, lines: impl Iterator<Item = Vec<String>>) -> Result<String, Failure> {
-    let mut writer = csv::Writer::from_writer(Vec::new());
-    writer.write_record(head).doing(|| "cannot write the results")?;
-    for line in lines {
-        writer.write_record(line).doing(|| "cannot write the results")?;
-    }
-    let bytes = writer.into_inner().doing(|| "cannot write the results")?;
-    String::from_utf8(bytes).doing(|| "cannot write the results")
 }
 
 #[cfg(test)]
@@ -321,6 +261,7 @@ mod tests {
             confusion: Confusion::of(3, pairs.iter().copied()),
             predictions: None,
             scores: None,
+            roc_auc: None,
         };
         let runs = vec![run(0, &[(0, 0), (1, 1)]), run(1, &[(0, 1), (1, 1)])];
         let cell = Cell { classifier: "SVM".into(), per_class: 2, runs };
@@ -341,23 +282,6 @@ mod tests {
         assert_eq!((summary.balanced_accuracy, summary.repeats, summary.recall[2]), (0.75, 2, None));
         assert!((summary.balanced_accuracy_std - 0.125f64.sqrt()).abs() < 1e-15);
         assert_eq!(summary.confusion.at(1, 1), 2);
-    }
-
-    #[test]
-    fn neighbours_add_columns_of_tolerant_recall() {
-        let run = Run {
-            repeat: 0,
-            rows_used: 2,
-            converged: true,
-            confusion: Confusion::of(2, [(0, 0), (0, 1), (1, 0)]),
-            predictions: None,
-            scores: None,
-        };
-        let cell = Cell { classifier: "SVM".into(), per_class: 1, runs: vec![run] };
-        let table = Table::new(&["a".into(), "b".into()], &[cell], &[vec![1], vec![]]).unwrap();
-        assert_eq!(table.summaries[0].tolerant_recall, [Some(1.0), Some(0.0)]);
-        let csv = table.to_csv().unwrap();
-        assert!(csv.lines().next().unwrap().ends_with(",tolerant recall a,tolerant recall b") && csv.ends_with(",1,0\n"), "{csv}");
     }
 
     #[test]

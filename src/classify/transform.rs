@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use ndarray::{Array1, Array2, ArrayViewMut1, Axis, ShapeError};
+use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut1, Axis, ShapeError};
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
@@ -50,6 +50,15 @@ impl FittedTransform {
             to.iter_mut().zip(features.values.row(*row)).for_each(|(to, v)| *to = f64::from(*v));
         };
         x.rows_mut().into_iter().zip(&chosen).for_each(from);
+        Self::on(x, steps)
+    }
+
+    /// Fits the steps on all of these rows.
+    ///
+    /// # Errors
+    /// When there are too few rows, or a decomposition fails.
+    pub fn on(mut x: Array2<f64>, steps: &[TransformStep]) -> Result<Self, Failure> {
+        let dim = x.ncols();
         let mut fitted = Vec::with_capacity(steps.len());
         for (at, step) in steps.iter().enumerate() {
             let step = match step {
@@ -61,7 +70,12 @@ impl FittedTransform {
             }
             fitted.push(step);
         }
-        Ok(Self { dim: features.dim(), steps: fitted })
+        Ok(Self { dim, steps: fitted })
+    }
+
+    /// Returns a transform of rows of `dim` numbers that leaves them as they are.
+    pub fn none(dim: usize) -> Self {
+        Self { dim, steps: Vec::new() }
     }
 
     /// Returns the fitted steps in order.
@@ -74,19 +88,27 @@ impl FittedTransform {
     /// # Errors
     /// When the rows have another number of dimensions than those it was fitted on, or a result is not finite.
     pub fn apply(&self, features: &Features) -> Result<Features, Failure> {
-        if features.dim() != self.dim {
-            return Err(Failure::new(format!("features have {}, expected {} as in the fit", count(features.dim(), "dimension"), self.dim)));
+        Features::new(features.ids.clone(), self.apply_to(features.values.view())?).map_err(|f| f.while_doing("after the transform"))
+    }
+
+    /// Transforms rows that have no names, as [`FittedTransform::apply`] does.
+    ///
+    /// # Errors
+    /// When the rows have another number of dimensions than those it was fitted on.
+    pub fn apply_to(&self, rows: ArrayView2<'_, f32>) -> Result<Array2<f32>, Failure> {
+        if rows.ncols() != self.dim {
+            return Err(Failure::new(format!("features have {}, expected {} as in the fit", count(rows.ncols(), "dimension"), self.dim)));
         }
         // A few rows at a time go through all steps, so that their copies in f64 stay small.
         let width = self.steps.iter().fold(self.dim, |width, step| step.width().unwrap_or(width));
-        let mut values = Array2::zeros((features.ids.len(), width));
-        let (from, to) = (features.values.axis_chunks_iter(Axis(0), CHUNK), values.axis_chunks_iter_mut(Axis(0), CHUNK));
+        let mut values = Array2::zeros((rows.nrows(), width));
+        let (from, to) = (rows.axis_chunks_iter(Axis(0), CHUNK), values.axis_chunks_iter_mut(Axis(0), CHUNK));
         from.into_par_iter().zip(to.into_par_iter()).for_each(|(from, mut to)| {
             let wide = from.iter().map(|v| f64::from(*v)).collect();
             let done = self.steps.iter().fold(wide, |x: Vec<f64>, step| step.apply_rows(x));
             to.iter_mut().zip(done).for_each(|(to, v)| *to = v as f32);
         });
-        Features::new(features.ids.clone(), values).map_err(|f| f.while_doing("after the transform"))
+        Ok(values)
     }
 
     /// Returns the file form: the same transform always gives the same bytes.

@@ -89,6 +89,9 @@ pub struct Cell {
     pub std: f64,
     /// A 95 % interval of the mean from drawing test images and draws again, where one was computed.
     pub interval: Option<(f64, f64)>,
+    /// Mean area under the ROC curves (one-vs-rest, macro) and its deviation over the repeats, where it was computed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub roc_auc: Option<(f64, f64)>,
     /// The mean under each resample of test images and draws; empty where there are none.
     #[serde(skip)]
     pub resampled: Vec<f32>,

@@ -4,7 +4,7 @@ use super::comparison::{Compared, Comparison, comparisons};
 use super::enough::{self, Outlook};
 use super::findings::{by_frequency, cells_of, methods, row_share, sizes, step_of};
 use super::reference::Level;
-use super::study::{Confusion, Dataset, Role, Study};
+use super::study::{Confusion, Dataset, Role, Study, SweepResults};
 use super::words::{mean_std, share};
 use crate::classify::Verdict;
 use crate::diagnostic::{Context, Failure};
@@ -60,6 +60,26 @@ pub fn result_lines(study: &Study) -> (Vec<usize>, Vec<ResultLine>) {
     (sizes, lines)
 }
 
+/// Returns the rows of the table of areas under ROC curves by n, of those methods that have any.
+pub fn area_lines(study: &Study) -> Vec<ResultLine> {
+    let sizes = sizes(study);
+    let line = |sweep: &SweepResults, method: &str| {
+        let cells = cells_of(sweep, method);
+        let text = |n: &usize| {
+            let cell = cells.iter().find(|cell| cell.per_class == *n)?;
+            let (mean, std) = cell.roc_auc?;
+            Some(mean_std(mean, (cell.repeats > 1).then_some(std)))
+        };
+        let (sweep, role) = (sweep.name.clone(), LineRole::Ours(sweep.role));
+        let cells: Vec<Option<String>> = sizes.iter().map(text).collect();
+        ResultLine { sweep, method: method.to_string(), role, intervals: vec![None; cells.len()], cells }
+    };
+    let roles = [Role::Studied, Role::Baseline, Role::Floor];
+    let sweeps = roles.into_iter().flat_map(|role| study.sweeps.iter().filter(move |sweep| sweep.role == role));
+    let lines = sweeps.flat_map(|sweep| methods(sweep).into_iter().map(move |method| (sweep, method)));
+    lines.map(|(sweep, method)| line(sweep, method)).filter(|line| line.cells.iter().any(Option::is_some)).collect()
+}
+
 /// The result lines that a terminal has room for, at n = 1, 10, 100 and so on where there are such: the first method of the studied
 /// features, every baseline and floor.
 pub fn headline_txt(study: &Study) -> String {
@@ -102,13 +122,17 @@ pub fn levels(study: &Study) -> Vec<Level> {
 
 /// Every cell of every sweep, one a line.
 pub fn results_csv(study: &Study) -> Result<Vec<u8>, Failure> {
-    let head = ["sweep", "role", "method", "per_class", "labels", "repeats", "balanced_accuracy", "std", "interval_low", "interval_high"];
+    let mut head =
+        vec!["sweep", "role", "method", "per_class", "labels", "repeats", "balanced_accuracy", "std", "interval_low", "interval_high"];
+    // Only studies that asked for areas have such columns.
+    let ranked = study.sweeps.iter().flat_map(|sweep| &sweep.cells).any(|cell| cell.roc_auc.is_some());
+    head.extend(if ranked { &["roc_auc", "roc_auc_std"][..] } else { &[] });
     let mut rows = Vec::new();
     for sweep in &study.sweeps {
         for method in methods(sweep) {
             for cell in cells_of(sweep, method) {
                 let bound = |of: fn((f64, f64)) -> f64| cell.interval.map_or(String::new(), |interval| of(interval).to_string());
-                rows.push(vec![
+                let mut row = vec![
                     sweep.name.clone(),
                     format!("{:?}", sweep.role).to_lowercase(),
                     method.to_string(),
@@ -119,7 +143,10 @@ pub fn results_csv(study: &Study) -> Result<Vec<u8>, Failure> {
                     cell.std.to_string(),
                     bound(|i| i.0),
                     bound(|i| i.1),
-                ]);
+                ];
+                let area = |of: fn((f64, f64)) -> f64| cell.roc_auc.map_or(String::new(), |area| of(area).to_string());
+                row.extend(if ranked { vec![area(|a| a.0), area(|a| a.1)] } else { Vec::new() });
+                rows.push(row);
             }
         }
     }

@@ -267,3 +267,16 @@ pixels SVM          .20(.06)   .28(.02)   .36(.01)
 ";
     assert_eq!(text(&judged(), "headline.txt"), expected);
 }
+
+#[test]
+fn areas_under_curves_have_a_table_and_columns_where_there_are_any() {
+    let mut study = sample();
+    assert!(!html(&study).contains("ROC") && !text(&study, "tables/results.csv").contains("roc_auc"));
+    study.sweeps[0].cells[5].roc_auc = Some((0.934, 0.012));
+    let page = html(&study);
+    assert!(page.contains("Area under the ROC curve by labels per class") && page.contains("<td>.93(.01)</td>"));
+    let csv = text(&study, "tables/results.csv");
+    assert!(csv.lines().next().unwrap().ends_with(",interval_high,roc_auc,roc_auc_std"), "{csv}");
+    assert_eq!(csv.lines().filter(|line| line.ends_with(",0.934,0.012")).count(), 1, "{csv}");
+    assert!(csv.lines().skip(1).all(|line| line.matches(',').count() == 11), "{csv}");
+}

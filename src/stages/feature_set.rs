@@ -8,7 +8,7 @@ use ndarray::Array2;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::io;
-use crate::classify::Features;
+use crate::classify::{Features, TransformStep};
 use crate::diagnostic::{Context, Failure};
 use crate::stage::Io;
 
@@ -21,6 +21,8 @@ pub struct FeatureSet {
     /// What made the features, as figures name it: "DINO".
     pub of: String,
     pub tables: Vec<(String, Features)>,
+    /// Steps of a transform that are still to be done, by whoever draws labelled rows: fitted on those rows alone.
+    pub pending: Vec<TransformStep>,
 }
 
 impl FeatureSet {
@@ -39,7 +41,11 @@ impl FeatureSet {
         let ids = self.tables.first().map_or(&[][..], |(_, table)| &table.ids);
         let names: Vec<&String> = self.tables.iter().map(|(name, _)| name).collect();
         // One metadata entry only: several would come in the random order of a hash map.
-        let head = serde_json::json!({"ids": ids, "of": self.of, "tables": names}).to_string();
+        let mut head = serde_json::json!({"ids": ids, "of": self.of, "tables": names});
+        if !self.pending.is_empty() {
+            head["pending"] = serde_json::json!(self.pending);
+        }
+        let head = head.to_string();
         let data: Vec<(String, Vec<usize>, Vec<u8>)> = self
             .tables
             .iter()
@@ -59,6 +65,8 @@ impl FeatureSet {
             ids: Vec<String>,
             of: String,
             tables: Vec<String>,
+            #[serde(default)]
+            pending: Vec<TransformStep>,
         }
         let what = || "failed to read the features";
         let (_, header) = SafeTensors::read_metadata(bytes).doing(what)?;
@@ -74,7 +82,7 @@ impl FeatureSet {
             Ok((name.clone(), Features::new(head.ids.clone(), values)?))
         };
         let tables = head.tables.iter().map(table).collect::<Result<_, _>>()?;
-        Ok(Self { of: head.of, tables })
+        Ok(Self { of: head.of, tables, pending: head.pending })
     }
 }
 
@@ -87,7 +95,10 @@ mod tests {
     fn tables_survive_their_file_in_order() {
         let table = |x: f32| Features::new(vec!["a".into(), "b".into()], array![[x, 2.0], [3.0, 4.0]]).unwrap();
         let tables = vec![(MAIN.into(), table(1.0)), ("untrained".into(), table(5.0)), ("pixels".into(), table(0.0))];
-        let set = FeatureSet { of: "DINO".into(), tables };
+        let mut set = FeatureSet { of: "DINO".into(), tables, pending: Vec::new() };
+        let bytes = set.to_bytes().unwrap();
+        assert_eq!(FeatureSet::from_bytes(&bytes).unwrap(), set);
+        set.pending = vec![TransformStep::YeoJohnson];
         let bytes = set.to_bytes().unwrap();
         assert_eq!(FeatureSet::from_bytes(&bytes).unwrap(), set);
         assert_eq!(set.to_bytes().unwrap(), bytes);

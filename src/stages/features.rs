@@ -137,7 +137,7 @@ impl Stage for Features {
                 tables.push((name.to_string(), in_one_form(rows)?));
             }
         }
-        FeatureSet { of: about.what, tables }.write(io)
+        FeatureSet { of: about.what, tables, pending: Vec::new() }.write(io)
     }
 }
 

@@ -85,7 +85,7 @@ impl Stage for ImportFeatures {
         io::write(io, "images", |out| images.write(out))?;
         io::write(io, "labels", |out| labels.write(out))?;
         io::write_json(io, "scan", &Scanned { notes, differences: Vec::new() })?;
-        FeatureSet { of: self.of.clone(), tables: vec![(MAIN.to_string(), features)] }.write(io)
+        FeatureSet { of: self.of.clone(), tables: vec![(MAIN.to_string(), features)], pending: Vec::new() }.write(io)
     }
 }
 

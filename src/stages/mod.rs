@@ -17,6 +17,7 @@ mod watch; // the snapshots of a training against labels
 mod supervised; // Supervised and LinearProbe
 mod features;
 mod transform;
+mod further_test; // of a sweep
 mod sweep;
 mod report;
 mod command;

@@ -7,7 +7,7 @@ use super::io;
 use super::kinds::{COUNTS, CURVE, REPORT, SCAN, SHEET, SWEEP};
 use super::results::{Part, Results};
 use super::split::Divided;
-use crate::classify::Summary;
+use crate::classify::{RocAuc, Summary};
 use crate::diagnostic::{Context, Failure, count};
 use crate::params::Ref;
 use crate::report::{
@@ -127,7 +127,8 @@ impl Report {
             let of = self.names.get(i).unwrap_or(&results.of);
             for part in &results.parts {
                 let (name, role) = named(part, of, results.role);
-                add(&mut study.sweeps, SweepResults { name, role, cells: cells(part, &results.resamples) });
+                let resamples = if part.data_set.is_empty() { &results.resamples } else { &part.resamples };
+                add(&mut study.sweeps, SweepResults { name, role, cells: cells(part, resamples) });
             }
             if results.validation {
                 study.warnings.push(format!("the figures on {of} are of held-out training rows, not of the test rows"));
@@ -193,6 +194,7 @@ fn named(part: &Part, of: &str, role: Role) -> (String, Role) {
     match part.name.as_str() {
         "untrained" => ("untrained network".to_string(), Role::Floor),
         "pixels" => ("pixels".to_string(), Role::Floor),
+        _ if !part.data_set.is_empty() => (format!("{of} on {}", part.data_set), role),
         _ => (of.to_string(), role),
     }
 }
@@ -227,6 +229,7 @@ fn cell(summary: &Summary, resampled: &[f32], resamples: &str) -> Cell {
         mean: summary.balanced_accuracy,
         std: summary.balanced_accuracy_std,
         interval: summary.interval.map(|i| (i.low, i.high)),
+        roc_auc: summary.roc_auc.as_ref().and_then(RocAuc::macro_average).zip(summary.roc_auc_std),
         resampled: resampled.to_vec(),
         resamples: resamples.to_string(),
     }

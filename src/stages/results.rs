@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::further_test::OWN;
 use super::io;
 use crate::classify::{Evaluate, Judged, Protocol, Resampling, Roster, Table};
 use crate::diagnostic::{Context, Failure};
@@ -33,25 +34,60 @@ pub struct Results {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Part {
     pub name: String,
+    /// Which test rows were predicted; empty for those of the split.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub data_set: String,
+    /// Of a further test set: how many rows of each class it has, and which resamples its values are of.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub test_rows: Vec<usize>,
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub resamples: String,
     pub table: Table,
     /// For each summary of the table, its balanced accuracy under each resample; empty where there are none.
     #[serde(default)]
     pub resampled: Vec<Vec<f32>>,
 }
 
+impl Part {
+    /// How tables name its test rows where there are several sets.
+    fn set_name(&self) -> &str {
+        if self.data_set.is_empty() { OWN } else { &self.data_set }
+    }
+}
+
 impl Results {
-    /// Lays out the cells of each part.
+    /// Lays out the cells of each part, all on the test rows of the split.
     pub fn new(of: (&str, Role), roster: &Roster, protocol: &Protocol, parts: Vec<(String, Vec<Judged>)>) -> Result<Self, Failure> {
-        let mut test_rows = vec![0; roster.classes.len()];
-        roster.test.iter().for_each(|(_, class)| test_rows[*class] += 1);
+        let parts = parts.into_iter().map(|(name, cells)| (name, String::new(), cells)).collect();
+        Self::of_sets(of, &[(String::new(), roster.clone())], protocol, parts)
+    }
+
+    /// Lays out the cells of each part and set of test rows. Rosters come by the name of their set, the split's first, without a name.
+    pub fn of_sets(
+        of: (&str, Role),
+        rosters: &[(String, Roster)],
+        protocol: &Protocol,
+        parts: Vec<(String, String, Vec<Judged>)>,
+    ) -> Result<Self, Failure> {
+        let Some((_, roster)) = rosters.first() else { return Err(Failure::new("results need test rows, got none")) };
         let neighbours = roster.neighbours(protocol)?;
+        let counted = |roster: &Roster| {
+            let mut rows = vec![0; roster.classes.len()];
+            roster.test.iter().for_each(|(_, class)| rows[*class] += 1);
+            rows
+        };
+        let resamples = |roster: &Roster| Resampling::new(roster, protocol.resamples).digest().hex();
         let parts = parts
             .into_iter()
-            .map(|(name, cells)| {
+            .map(|(name, data_set, cells)| {
                 let table = Table::judged(&roster.classes, &cells, &neighbours)?;
-                Ok(Part { name, table, resampled: cells.into_iter().map(|judged| judged.resampled).collect() })
+                let resampled = cells.into_iter().map(|judged| judged.resampled).collect();
+                let other = rosters.iter().skip(1).find(|(name, _)| *name == data_set).map(|(_, roster)| roster);
+                let (test_rows, resamples) = (other.map_or_else(Vec::new, counted), other.map_or_else(String::new, resamples));
+                Ok(Part { name, data_set, test_rows, resamples, table, resampled })
             })
             .collect::<Result<_, Failure>>()?;
+        let test_rows = counted(roster);
         Ok(Self {
             of: of.0.to_string(),
             role: of.1,
@@ -60,27 +96,36 @@ impl Results {
             test_rows,
             min_class_size: protocol.min_class_size,
             validation: matches!(protocol.evaluate, Evaluate::Validation(_)),
-            resamples: Resampling::new(roster, protocol.resamples).digest().hex(),
+            resamples: resamples(roster),
             parts,
         })
     }
 
     /// Writes the results to port `results`, the plain tables to folder `tables`, and the headline figures.
     pub fn write(&self, io: &Io) -> Result<(), Failure> {
-        for part in &self.parts {
+        let mut names: Vec<&str> = self.parts.iter().map(|part| part.name.as_str()).collect();
+        names.dedup();
+        for name in &names {
+            let parts: Vec<&Part> = self.parts.iter().filter(|part| part.name == *name).collect();
+            let table = match parts[..] {
+                [alone] => alone.table.clone(),
+                _ => Table::joined(parts.iter().map(|part| (part.set_name(), &part.table))),
+            };
             let folder = io.output("tables");
-            let prefix = if self.parts.len() > 1 { format!("{}-", part.name) } else { String::new() };
-            for (name, text) in [
-                ("repeats.csv", part.table.to_csv()?),
-                ("summary.csv", part.table.summary_csv()?),
-                ("confusion.csv", part.table.confusion_csv()?),
-                ("all.json", part.table.to_json()?),
+            let prefix = if names.len() > 1 { format!("{name}-") } else { String::new() };
+            for (file, text) in [
+                ("repeats.csv", table.to_csv()?),
+                ("summary.csv", table.summary_csv()?),
+                ("confusion.csv", table.confusion_csv()?),
+                ("all.json", table.to_json()?),
             ] {
-                let path = folder.join(format!("{prefix}{name}"));
-                std::fs::write(&path, text).doing(|| format!("failed to write `{name}`"))?;
+                let path = folder.join(format!("{prefix}{file}"));
+                std::fs::write(&path, text).doing(|| format!("failed to write `{file}`"))?;
             }
-            for summary in &part.table.summaries {
-                io.metric(format!("{}.{}.{}", part.name, summary.classifier, summary.per_class), summary.balanced_accuracy);
+            for summary in &table.summaries {
+                let set =
+                    if summary.data_set.is_empty() || summary.data_set == OWN { String::new() } else { format!("{}.", summary.data_set) };
+                io.metric(format!("{name}.{set}{}.{}", summary.classifier, summary.per_class), summary.balanced_accuracy);
             }
         }
         io::write_json(io, "results", self)

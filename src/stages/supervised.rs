@@ -136,6 +136,8 @@ macro_rules! protocol {
             keep_predictions: usize::MAX,
             neighbours: BTreeMap::new(),
             resamples: RESAMPLES,
+            roc_auc: false,
+            transform: Vec::new(),
         }
     };
 }

@@ -3,17 +3,19 @@
 use std::collections::BTreeMap;
 use std::fs::File;
 use std::io::BufWriter;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::feature_set::{FeatureSet, MAIN};
+use super::further_test::{self, FurtherTest, OWN};
 use super::io;
 use super::kinds::{FEATURES, IMAGES, LABELS, SPLIT, SWEEP, TABLES};
 use super::results::Results;
 use super::rows::tell_taken;
 use crate::classify::{
-    Classifier, Evaluate, Judged, Knn, LogisticRegression, Protocol, RESAMPLES, Roster, Study, Svm, judged_sweep, kept_bytes,
+    Classifier, Evaluate, Judged, Knn, LogisticRegression, Protocol, RESAMPLES, Roster, Said, Study, Svm, judged_sweeps, kept_bytes,
     write_predictions,
 };
 use crate::data::{IdList, ImageTable, Labels, SplitLists};
@@ -63,6 +65,10 @@ crate::params! {
         pub images: Ref = Ref::default(),
         /// `true`, or a number of repeats: `tables` then holds `predictions.csv`, what each classifier said of each row.
         pub keep_predictions: Keep = Keep::All(false),
+        /// Whether results hold the area under the ROC curve of each class against the rest, and their mean.
+        pub roc_auc: bool = false,
+        /// Further rows to predict, by name, beside those of the split: each has its own results in the tables, in the column `data_set`.
+        pub tests: BTreeMap<String, FurtherTest> = BTreeMap::new(),
     }
 }
 
@@ -82,13 +88,20 @@ impl Sweep {
             },
             neighbours: self.neighbours.clone(),
             resamples: self.resamples,
+            roc_auc: self.roc_auc,
+            transform: Vec::new(),
         }
     }
 
+    /// Whether a classifier is computed in f64.
+    fn any_double(&self) -> bool {
+        self.classifiers.iter().any(Classifier::is_double)
+    }
+
     /// Refuses to keep more predictions than memory should hold.
-    fn refuse_too_much(&self, roster: &Roster) -> Result<(), Failure> {
+    fn refuse_too_much(&self, roster: &Roster, rows: usize) -> Result<(), Failure> {
         let cells = self.classifiers.len() * self.per_class.len();
-        let bytes = kept_bytes(cells * self.protocol().keep_predictions, roster.test.len(), roster.classes.len());
+        let bytes = kept_bytes(cells * self.protocol().keep_predictions, rows, roster.classes.len(), self.any_double());
         if bytes <= KEPT_LIMIT {
             return Ok(());
         }
@@ -104,7 +117,8 @@ impl Stage for Sweep {
     }
 
     fn version(&self) -> u32 {
-        3
+        // Version 3 solved support vector machines of tight tolerance in f32 too; nothing else has changed since.
+        if self.any_double() { 4 } else { 3 }
     }
 
     fn params(&self) -> Value {
@@ -119,16 +133,25 @@ impl Stage for Sweep {
         if self.classifiers.is_empty() {
             complaints.push(Complaint { field: "classifiers".into(), message: "must hold at least one classifier".into() });
         }
+        complaints.extend(further_test::complaints(&self.tests));
+        if !self.tests.is_empty() && self.evaluate != Evaluate::Test {
+            complaints.push(Complaint {
+                field: "tests".into(),
+                message: "must be left out while training rows are held out to choose by".into(),
+            });
+        }
         complaints
     }
 
     fn inputs(&self) -> Vec<Input> {
-        vec![
+        let mut inputs = vec![
             Input::required("features", &self.features, FEATURES),
             Input::required("labels", &self.labels, LABELS),
             Input::required("split", &self.split, SPLIT),
             Input::optional("images", &self.images, IMAGES),
-        ]
+        ];
+        inputs.extend(self.tests.iter().flat_map(|(name, test)| test.inputs(name)));
+        inputs
     }
 
     fn outputs(&self) -> Vec<Output> {
@@ -152,64 +175,83 @@ impl Stage for Sweep {
     fn run(&self, io: &Io) -> Result<(), Failure> {
         let set = FeatureSet::from_bytes(&io::bytes(io, "features")?)?;
         let (labels, train, test) = people(&io::labels(io, "labels")?, &io::split(io, "split")?);
-        let protocol = self.protocol();
-        let groups = if io.optional("images").is_some() { groups(&io::images(io, "images")?) } else { BTreeMap::new() };
+        let protocol = Protocol { transform: set.pending.clone(), ..self.protocol() };
+        let own = if io.optional("images").is_some() { Some(io::images(io, "images")?) } else { None };
+        let groups = own.as_ref().map_or_else(BTreeMap::new, groups);
         let mut parts = Vec::new();
-        let mut roster = None;
+        let mut rosters = None;
         let (mut taken, mut all) = (0, 0);
         for (name, table) in &set.tables {
-            // Of the floors no single prediction is kept.
+            // Of the floors no single prediction is kept, and no further rows are predicted.
             let how = Protocol { keep_predictions: if name == MAIN { protocol.keep_predictions } else { 0 }, ..protocol.clone() };
             let mut study = Study::new(table, &labels, &train, &test, &how, io.seed())?;
             study.roster = study.roster.grouped(&groups);
+            let mut sets = vec![(String::new(), study)];
+            for (name, test) in self.tests.iter().filter(|_| name == MAIN) {
+                let facing = further_test::facing(io, (name, test), &sets[0].1, (&set, &labels), own.as_ref())?;
+                sets.push((name.clone(), facing));
+            }
+            let studies: Vec<&Study> = sets.iter().map(|(_, study)| study).collect();
             if name == MAIN {
-                self.refuse_too_much(&study.roster)?;
+                self.refuse_too_much(&studies[0].roster, studies.iter().map(|study| study.roster.test.len()).sum())?;
             }
             // The floors are swept by the first classifier: enough to see what the network adds.
             let classifiers = if name == MAIN { &self.classifiers[..] } else { &self.classifiers[..1] };
             let wanted: Vec<(Classifier, usize)> =
                 classifiers.iter().flat_map(|c| self.per_class.iter().map(move |n| (c.clone(), *n))).collect();
-            let pieces = io.pieces(&json!({"study": study.digest()}))?;
-            let (cells, known) = cells(&study, &wanted, &*pieces, io.monitor())?;
-            (taken, all) = (taken + known, all + cells.len());
+            let scopes = studies.iter().map(|study| io.pieces(&json!({"study": study.digest()})));
+            let (cells, known) = cells(&studies, &wanted, &scopes.collect::<Result<Vec<_>, Failure>>()?, io.monitor())?;
+            (taken, all) = (taken + known, all + wanted.len());
             if how.keep_predictions > 0 {
-                let what = || "failed to write `predictions.csv`";
-                let file = File::create(io.output("tables").join("predictions.csv")).doing(what)?;
-                write_predictions(BufWriter::new(file), &study.roster, cells.iter().map(|judged| &judged.cell))?;
+                write_said(io, &sets, &cells)?;
             }
-            parts.push((name.clone(), cells));
-            roster.get_or_insert(study.roster);
+            parts.extend(sets.iter().zip(cells).map(|((data_set, _), cells)| (name.clone(), data_set.clone(), cells)));
+            rosters.get_or_insert_with(|| sets.into_iter().map(|(data_set, study)| (data_set, study.roster)).collect::<Vec<_>>());
         }
         tell_taken(io, taken, all, "cell");
-        let roster = roster.ok_or_else(|| Failure::new("the features hold no table"))?;
-        Results::new((&set.of, Role::Studied), &roster, &protocol, parts)?.write(io)
+        let rosters = rosters.ok_or_else(|| Failure::new("the features hold no table"))?;
+        Results::of_sets((&set.of, Role::Studied), &rosters, &protocol, parts)?.write(io)
     }
 }
 
-/// Returns the cells that are wanted, in that order: those that are kept, and the others fitted together. Also how many were kept.
+/// Writes what is kept of single predictions on each set of test rows.
+fn write_said(io: &Io, sets: &[(String, Study)], cells: &[Vec<Judged>]) -> Result<(), Failure> {
+    let file = File::create(io.output("tables").join("predictions.csv")).doing(|| "failed to write `predictions.csv`")?;
+    let said = sets.iter().zip(cells).map(|((name, study), cells)| Said {
+        data_set: if name.is_empty() { OWN } else { name },
+        roster: &study.roster,
+        cells: cells.iter().map(|judged| &judged.cell).collect(),
+    });
+    write_predictions(BufWriter::new(file), &said.collect::<Vec<_>>())
+}
+
+/// Returns the cells that are wanted, in that order, of each study, all of which share their training rows: those that are kept, and the
+/// others fitted together. Also how many were kept for every study.
 fn cells(
-    study: &Study,
+    studies: &[&Study],
     wanted: &[(Classifier, usize)],
-    pieces: &dyn Pieces,
+    pieces: &[Arc<dyn Pieces>],
     monitor: &dyn Monitor,
-) -> Result<(Vec<Judged>, usize), Failure> {
+) -> Result<(Vec<Vec<Judged>>, usize), Failure> {
     let name = |(classifier, n): &(Classifier, usize)| Digest::of_json(&json!({"classifier": classifier, "per_class": n}));
-    let kept: Vec<Option<Judged>> =
-        wanted.iter().map(|one| pieces.get(&name(one)).and_then(|bytes| serde_json::from_slice(&bytes).ok())).collect();
-    let known = kept.iter().flatten().count();
-    let missing: Vec<(Classifier, usize)> =
-        wanted.iter().zip(&kept).filter(|(_, cell)| cell.is_none()).map(|(one, _)| one.clone()).collect();
-    let mut made = if missing.is_empty() { Vec::new() } else { judged_sweep(study, &missing, monitor)? }.into_iter();
-    let mut cells = Vec::with_capacity(wanted.len());
-    for (one, cell) in wanted.iter().zip(kept) {
-        let made = || {
-            let cell = made.next()?;
-            pieces.put(name(one), &serde_json::to_vec(&cell).ok()?);
-            Some(cell)
-        };
-        cells.extend(cell.or_else(made));
+    let get = |pieces: &dyn Pieces, one| -> Option<Judged> { serde_json::from_slice(&pieces.get(&name(one))?).ok() };
+    let mut cells: Vec<Vec<Option<Judged>>> = pieces.iter().map(|of| wanted.iter().map(|one| get(&**of, one)).collect()).collect();
+    let missing: Vec<usize> = (0..wanted.len()).filter(|at| cells.iter().any(|of| of[*at].is_none())).collect();
+    // Rows that have all their cells do not go past the models again.
+    let behind: Vec<usize> = (0..studies.len()).filter(|study| cells[*study].iter().any(Option::is_none)).collect();
+    let some: Vec<(Classifier, usize)> = missing.iter().map(|at| wanted[*at].clone()).collect();
+    let judged = judged_sweeps(&behind.iter().map(|study| studies[*study]).collect::<Vec<_>>(), &some, monitor)?;
+    for (&study, judged) in behind.iter().zip(judged) {
+        for (&at, judged) in missing.iter().zip(judged) {
+            if cells[study][at].is_none() {
+                if let Ok(bytes) = serde_json::to_vec(&judged) {
+                    pieces[study].put(name(&wanted[at]), &bytes);
+                }
+                cells[study][at] = Some(judged);
+            }
+        }
     }
-    Ok((cells, known))
+    Ok((cells.into_iter().map(|of| of.into_iter().flatten().collect()).collect(), wanted.len() - missing.len()))
 }
 
 /// Returns the group of each image that has one.
@@ -219,15 +261,20 @@ pub(super) fn groups(images: &ImageTable) -> BTreeMap<String, String> {
 
 /// Returns labels by name and the ids that may be learnt from and predicted. Unlabelled train images take no part.
 pub(super) fn people(labels: &Labels, split: &SplitLists) -> (BTreeMap<String, String>, Vec<String>, Vec<String>) {
-    let by_name = labels.iter().map(|(id, class)| (id.to_string(), labels.classes()[class].clone())).collect();
+    let by_name = labels_by_name(labels);
     let labelled = |ids: &IdList| ids.iter().filter(|id| labels.class_of(id).is_some()).map(ToString::to_string).collect();
     (by_name, labelled(split.train()), labelled(split.test()))
+}
+
+/// Returns the class of each labelled image.
+pub(super) fn labels_by_name(labels: &Labels) -> BTreeMap<String, String> {
+    labels.iter().map(|(id, class)| (id.to_string(), labels.classes()[class].clone())).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::classify::Features;
+    use crate::classify::{Features, judged_sweep};
     use crate::random::Stream;
     use crate::stage::{Memory, Silent};
 
@@ -243,10 +290,10 @@ mod tests {
             let classifiers = [Classifier::Svm(Svm::default()), Classifier::Knn(Knn { k, ..Knn::default() })];
             classifiers.iter().flat_map(|c| sizes.iter().map(move |n| (c.clone(), *n))).collect()
         };
-        let pieces = Memory::default();
+        let pieces: [Arc<dyn Pieces>; 1] = [Arc::new(Memory::default())];
         for (wanted, expected) in [(all(3, &[1, 5]), 0), (all(3, &[2, 5, 1]), 4), (all(4, &[5, 1]), 2), (all(3, &[5]), 2)] {
-            let (cells, known) = cells(&study, &wanted, &pieces, &Silent).unwrap();
-            assert_eq!((cells, known), (judged_sweep(&study, &wanted, &Silent).unwrap(), expected));
+            let (cells, known) = cells(&[&study], &wanted, &pieces, &Silent).unwrap();
+            assert_eq!((&cells[0], known), (&judged_sweep(&study, &wanted, &Silent).unwrap(), expected));
         }
     }
 
@@ -257,8 +304,8 @@ mod tests {
         let roster = Roster::new(&labels, &ids(&["a", "b"]), &ids(&["c"]), &Protocol::default(), 1).unwrap();
         let keeping = |keep| Sweep { repeats: 10_000_000, keep_predictions: keep, ..Sweep::default() };
         // 27 cells of one row: 16 bytes for each repeat.
-        assert!(keeping(Keep::First(1000)).refuse_too_much(&roster).is_ok());
-        let failure = keeping(Keep::All(true)).refuse_too_much(&roster).unwrap_err();
+        assert!(keeping(Keep::First(1000)).refuse_too_much(&roster, 1).is_ok());
+        let failure = keeping(Keep::All(true)).refuse_too_much(&roster, 1).unwrap_err();
         assert_eq!(failure.message(), "`keep_predictions` would hold 4,119 MB of predictions and scores, expected at most 2,048");
     }
 }

@@ -1,5 +1,6 @@
-//! `Transform`: features -> PCA and power transform, fitted on the train rows, applied to all.
+//! `Transform`: features -> PCA and power transform, fitted on the train rows and applied to all; or left to be fitted on each labelled subset.
 
+use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::feature_set::{FeatureSet, MAIN};
@@ -8,7 +9,16 @@ use super::kinds::{FEATURES, IMAGES, TRANSFORM};
 use crate::classify::{FittedTransform, TransformStep};
 use crate::diagnostic::Failure;
 use crate::params::Ref;
-use crate::stage::{Cores, Device, Input, Io, Needs, Output, Stage};
+use crate::stage::{Complaint, Cores, Device, Input, Io, Needs, Output, Stage};
+
+/// On which rows a transform is fitted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Scope {
+    /// Once, on the rows that `fit_on` names: the paper's words ("the training image set").
+    Train,
+    /// Anew on the labelled rows of each draw, by `Sweep`: the paper's published code. `fit_on` is not read.
+    PerSubset,
+}
 
 crate::params! {
     /// What is done to features before classifiers see them.
@@ -18,6 +28,9 @@ crate::params! {
         pub fit_on: Ref = Ref::default(),
         /// Applied in this order.
         pub steps: Vec<TransformStep> = vec![TransformStep::Pca, TransformStep::YeoJohnson],
+        pub scope: Scope = Scope::Train,
+        /// A transform that was fitted elsewhere, to be applied as it is: for further test sets. Nothing else is then read but the features.
+        pub fitted: Ref = Ref::default(),
     }
 }
 
@@ -34,8 +47,21 @@ impl Stage for Transform {
         serde_json::to_value(self).unwrap_or(Value::Null)
     }
 
+    fn check(&self) -> Vec<Complaint> {
+        let twice =
+            !self.fitted.is_empty() && (self.scope != Scope::Train || !self.fit_on.is_empty() || self.steps != Self::default().steps);
+        let message = "must stand alone: steps, scope and rows are those of the transform that it names".to_string();
+        twice.then(|| Complaint { field: "fitted".into(), message }).into_iter().collect()
+    }
+
     fn inputs(&self) -> Vec<Input> {
-        vec![Input::required("features", &self.features, FEATURES), Input::required("fit_on", &self.fit_on, IMAGES)]
+        let mut inputs = vec![Input::required("features", &self.features, FEATURES)];
+        if !self.fitted.is_empty() {
+            inputs.push(Input::required("fitted", &self.fitted, TRANSFORM));
+        } else if self.scope == Scope::Train {
+            inputs.push(Input::required("fit_on", &self.fit_on, IMAGES));
+        }
+        inputs
     }
 
     fn outputs(&self) -> Vec<Output> {
@@ -51,7 +77,30 @@ impl Stage for Transform {
     }
 
     fn run(&self, io: &Io) -> Result<(), Failure> {
-        let set = FeatureSet::from_bytes(&io::bytes(io, "features")?)?;
+        let mut set = FeatureSet::from_bytes(&io::bytes(io, "features")?)?;
+        if io.optional("fitted").is_some() {
+            let fitted = FittedTransform::from_bytes(&io::bytes(io, "fitted")?)?;
+            // The floors have fits of their own, which nobody keeps.
+            set.tables.retain(|(name, _)| name == MAIN);
+            for (_, table) in &mut set.tables {
+                *table = fitted.apply(table)?;
+            }
+            io::write_bytes(io, "fitted", &fitted.to_bytes()?)?;
+            return set.write(io);
+        }
+        if self.scope == Scope::PerSubset {
+            // Nothing is fitted yet, and what goes out as fitted changes nothing.
+            let dim = set.tables.first().map_or(0, |(_, table)| table.dim());
+            io::write_bytes(io, "fitted", &FittedTransform::none(dim).to_bytes()?)?;
+            set.pending.extend(&self.steps);
+            return set.write(io);
+        }
+        if !set.pending.is_empty() {
+            return Err(Failure::new(
+                "these features are to be transformed on each labelled subset, and no fit on train rows can come before that",
+            )
+            .help("say `scope: PerSubset` here too, or leave it out in the transform before"));
+        }
         let ids: Vec<String> = io::images(io, "fit_on")?.rows().iter().map(|row| row.id.to_string()).collect();
         let mut tables = Vec::new();
         // The floors are transformed by fits of their own: they stand in for the network, not for its transform.
@@ -62,6 +111,6 @@ impl Stage for Transform {
             }
             tables.push((name, fitted.apply(&table)?));
         }
-        FeatureSet { of: set.of, tables }.write(io)
+        FeatureSet { of: set.of, tables, pending: Vec::new() }.write(io)
     }
 }

@@ -8,7 +8,7 @@ use crate::diagnostic::count;
 use crate::report::comparison::comparisons;
 use crate::report::findings::sizes;
 use crate::report::study::{Role, Study};
-use crate::report::tables::{LineRole, ResultLine, levels, result_lines};
+use crate::report::tables::{LineRole, ResultLine, area_lines, levels, result_lines};
 use crate::report::words::{mean_std, signed};
 
 pub fn section(study: &Study, figures: &Figures) -> Option<Markup> {
@@ -61,8 +61,28 @@ pub fn section(study: &Study, figures: &Figures) -> Option<Markup> {
         }
         @if let Some(reference) = study.reference { p.caption { "Published: " (reference.source()) } }
         @if lines.iter().any(|line| line.role == LineRole::Ours(Role::Studied)) { p.caption { "Bold: the best of our own results at that number of labels." } }
+        (areas(study, &sizes))
         (compared(study))
     })
+}
+
+/// How well scores rank the images, where that was asked for.
+fn areas(study: &Study, sizes: &[usize]) -> Markup {
+    let lines = area_lines(study);
+    html! {
+        @if !lines.is_empty() {
+            h3 { "Area under the ROC curve by labels per class, mean (std)" }
+            div.scroll { table {
+                thead { tr { th.text { "features" } th.text { "method" } @for n in sizes { th { (n) } } } }
+                tbody { @for (i, line) in lines.iter().enumerate() { tr.group[i > 0 && lines[i - 1].sweep != line.sweep] {
+                    td.text { @if i == 0 || lines[i - 1].sweep != line.sweep { (line.sweep) } }
+                    td.text { (line.method) }
+                    @for cell in &line.cells { td { (cell.as_deref().unwrap_or("")) } }
+                } } }
+            } }
+            p.caption { "Each class against the rest, averaged over the classes: .50 is chance, whatever the threshold. Blank where a class has no test images or was not learnt." }
+        }
+    }
 }
 
 /// What the bands of the figures are.

@@ -77,7 +77,7 @@ impl Task<'_> {
         let truth = self.roster.test.iter().map(|(_, class)| *class);
         let confusion = Confusion::of(self.roster.classes.len(), truth.zip(predicted.iter().copied()));
         let predictions = (repeat < self.protocol.keep_predictions).then_some(predicted);
-        Run { repeat, rows_used, converged: true, confusion, predictions, scores: None }
+        Run { repeat, rows_used, converged: true, confusion, predictions, scores: None, roc_auc: None }
     }
 }
 

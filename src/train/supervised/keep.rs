@@ -65,7 +65,15 @@ mod tests {
 
     #[test]
     fn a_kept_repeat_is_found_by_the_same_work_only() {
-        let run = Run { repeat: 2, rows_used: 3, converged: true, confusion: Confusion::of(2, [(0, 0)]), predictions: None, scores: None };
+        let run = Run {
+            repeat: 2,
+            rows_used: 3,
+            converged: true,
+            confusion: Confusion::of(2, [(0, 0)]),
+            predictions: None,
+            scores: None,
+            roc_auc: None,
+        };
         let course = Course { ending: Ending::Blind, best_step: 4, curve: Vec::new() };
         let bare = Finished { run, course, checkpoint: None };
         let whole = Finished { checkpoint: Some(vec![1.0, -2.5]), ..bare.clone() };
