@@ -33,11 +33,7 @@ pub fn header(bytes: &[u8]) -> Result<Header, Failure> {
 }
 
 fn header_of_picture(bytes: &[u8]) -> Result<Header, Failure> {
-    let (format, mut decoder) = opened(bytes)?;
-    if format == ImageFormat::WebP {
-        // What says how it is turned stands at the end.
-        whole_webp(bytes)?;
-    }
+    let (_, mut decoder) = opened(bytes)?;
     let (width, height) = decoder.dimensions();
     let (width, height) = checked(width, height)?;
     match orientation(&mut decoder) {
@@ -85,14 +81,6 @@ fn decode_picture(bytes: &[u8]) -> Result<Rgb, Failure> {
     let (format, mut decoder) = opened(bytes)?;
     let (width, height) = decoder.dimensions();
     checked(width, height)?;
-    match format {
-        ImageFormat::WebP => whole_webp(bytes)?,
-        ImageFormat::Tiff => tiff::check(bytes)?,
-        _ => {}
-    }
-    if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
-        return Err(Failure::new("the picture holds floating-point numbers, of which nobody says which is white"));
-    }
     let orientation = orientation(&mut decoder);
     let picture = match format {
         ImageFormat::Jpeg => from_jpeg(bytes)?,
@@ -141,7 +129,16 @@ fn opened(bytes: &[u8]) -> Result<(ImageFormat, impl ImageDecoder), Failure> {
     let mut limits = Limits::default();
     limits.max_alloc = Some(MAX_DECODER_BYTES);
     reader.limits(limits);
+    match format {
+        // What says how it is turned stands at the end.
+        ImageFormat::WebP => whole_webp(bytes)?,
+        ImageFormat::Tiff => tiff::check(bytes)?,
+        _ => {}
+    }
     let decoder = reader.into_decoder().doing(|| "failed to read the header")?;
+    if matches!(decoder.color_type(), ColorType::Rgb32F | ColorType::Rgba32F) {
+        return Err(Failure::new("the picture holds floating-point numbers, of which nobody says which is white"));
+    }
     if decoder.total_bytes() > MAX_DECODER_BYTES {
         let (width, height) = decoder.dimensions();
         return Err(Failure::new(format!("the picture of {width} x {height} pixels needs {} bytes", decoder.total_bytes())));
@@ -149,15 +146,20 @@ fn opened(bytes: &[u8]) -> Result<(ImageFormat, impl ImageDecoder), Failure> {
     Ok((format, decoder))
 }
 
-/// Refuses a file that is shorter than it says: what stands at its end would be missed silently.
+/// Refuses a file that is shorter than it or one of its chunks says: the decoder would miss what stands at its end, or take memory for it.
 fn whole_webp(bytes: &[u8]) -> Result<(), Failure> {
-    let says = bytes.get(4..8).and_then(|four| four.try_into().ok()).map_or(u32::MAX, u32::from_le_bytes);
-    match says as usize <= bytes.len().saturating_sub(8) {
+    let length = |at: usize| bytes.get(at..at + 4).and_then(|four| four.try_into().ok()).map(|four| u32::from_le_bytes(four) as usize);
+    let mut reaches = length(4).map_or(usize::MAX, |says| says.saturating_add(8));
+    let mut at = 12;
+    while let Some(says) = length(at + 4) {
+        let end = at.saturating_add(8).saturating_add(says);
+        reaches = reaches.max(end);
+        // Chunks begin at even places.
+        at = end.saturating_add(end % 2);
+    }
+    match reaches <= bytes.len() {
         true => Ok(()),
-        false => Err(Failure::new(format!(
-            "the WebP file says it has {says} bytes more than its first 8, and has {}",
-            bytes.len().saturating_sub(8)
-        ))),
+        false => Err(Failure::new(format!("the WebP file says it reaches to byte {reaches}, and ends at byte {}", bytes.len()))),
     }
 }
 
@@ -193,5 +195,13 @@ mod tests {
     fn what_is_no_picture_is_said_so() {
         assert_eq!(decode(b"").unwrap_err().message(), "the file is empty");
         assert!(decode(b"x y class\n1 2 3\n").unwrap_err().message().starts_with("the content is no picture"));
+    }
+    #[test]
+    fn a_chunk_that_reaches_beyond_the_file_takes_no_memory() {
+        let mut bytes = b"RIFF\x1e\0\0\0WEBPVP8X\x0a\0\0\0\x08\0\0\0\x13\0\0\x0d\0\0EXIF".to_vec();
+        bytes.extend(0xfeff_0000u32.to_le_bytes());
+        let failure = decode(&bytes).unwrap_err();
+        assert_eq!(failure.message(), "the WebP file says it reaches to byte 4278124582, and ends at byte 38");
+        assert!(header(&bytes).is_err());
     }
 }
