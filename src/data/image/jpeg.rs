@@ -27,7 +27,6 @@ pub enum Colours {
     /// RGB, by what the file says of itself.
     Rgb,
     /// RGB that is stored as such without a word of it, unless Adobe's marker says otherwise.
-    #[cfg_attr(not(feature = "dicom"), expect(dead_code, reason = "only DICOM says so"))]
     StoredAsRgb,
 }
 

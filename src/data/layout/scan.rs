@@ -270,11 +270,8 @@ pub fn files_below(root: &Path) -> Result<Vec<PathBuf>, Failure> {
 /// Returns whether the name ends like a picture's; the content decides later what it is.
 pub fn looks_like_picture(path: &Path) -> bool {
     let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-    ending.is_some_and(|e| match e.as_str() {
-        "jpg" | "jpeg" | "png" | "bmp" | "tif" | "tiff" | "webp" => true,
-        "dcm" | "dicom" => cfg!(feature = "dicom"),
-        _ => false,
-    })
+    let is_dicom = |e: &str| cfg!(feature = "dicom") && ["dcm", "dicom"].contains(&e);
+    ending.is_some_and(|e| ["jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp"].contains(&e.as_str()) || is_dicom(&e))
 }
 
 /// Returns a file's name without its ending, as an id.

@@ -88,7 +88,8 @@ impl<'a> Palette<'a> {
         if ![8, 16].contains(&bits) || shortest < entries * step {
             return Err(Failure::new(format!("the tables of {entries} colours of {bits} bits have {shortest} bytes")));
         }
-        let high = usize::from(step == 2 && bits == 16 && !elements.big_endian || step == 2 && bits == 8 && elements.big_endian);
+        // The high byte of a 16-bit value; of an 8-bit value in 16 bits the low one.
+        let high = usize::from(step == 2 && (bits == 16) != elements.big_endian);
         Ok(Self { first, tables, entries, step, high })
     }
 
