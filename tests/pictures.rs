@@ -122,6 +122,14 @@ fn colours_depths_and_turns_of_every_kind_are_the_reference_s() {
 }
 
 #[test]
+fn a_jpeg_that_is_whole_and_upright_keeps_the_bytes_that_its_decoder_gives() {
+    for name in ["baseline.jpg", "progressive.jpg", "grey.jpg", "cmyk.jpg"] {
+        let bytes = std::fs::read(golden(name)).unwrap();
+        assert_eq!(decode(&bytes).unwrap().pixels(), image::load_from_memory(&bytes).unwrap().into_rgb8().as_raw(), "{name}");
+    }
+}
+
+#[test]
 fn the_name_of_a_picture_says_nothing_about_its_kind() {
     let folder = tempfile::tempdir().unwrap();
     for (path, theirs) in fixtures() {
