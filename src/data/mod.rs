@@ -22,10 +22,10 @@ pub use augment::{
     Augment, Blur, Crop, Drawn, Fill, Jitter, Perspective, Preset, Recipe, Rotate, Step, Steps, ViewRecipe, Workbench, draw, ops,
 };
 pub use feature_table::{FeatureTable, read_ids};
-pub use image::{Filter, Normalisation, Rgb, decode, dimensions, resize};
+pub use image::{Filter, Header, Normalisation, Rgb, decode, decode_frame, dimensions, frames, header, resize};
 pub use layout::{
-    BoneMarrow, Check, Chula, CountDifference, DigestOf, Duplicates, Folder, HyperKvasir, Ingested, Isic2019, Isic2020, Layout, Npz, OnBad,
-    Packed, PathTable, Scan, Survey, hash_file,
+    BoneMarrow, Check, Chula, CountDifference, DigestOf, Duplicates, Folder, Frames, HyperKvasir, Ingested, Isic2019, Isic2020, Layout,
+    Npz, OnBad, Packed, PathTable, Scan, Survey, hash_file,
 };
 pub use names::{ImageId, path_of_text, text_of_path};
 pub use pixels::{Files, KnownFiles, Pictures};

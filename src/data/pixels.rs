@@ -8,7 +8,7 @@ use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
-use super::image::{MAX_FILE_BYTES, Rgb, decode};
+use super::image::{MAX_FILE_BYTES, Rgb, decode_frame};
 use super::layout::npy;
 use super::table::{ImageRow, Place};
 use crate::diagnostic::{Context, Failure, thousands};
@@ -51,14 +51,15 @@ impl<'a> Pictures<'a> {
     /// Returns the pixels of an image.
     pub fn load(&self, row: &ImageRow) -> Result<Rgb, Failure> {
         let picture = match row.place {
-            Place::Whole => self.decoded(row),
+            Place::Whole => self.decoded(row, 0),
+            Place::Frame(n) => self.decoded(row, (n as usize).saturating_sub(1)),
             Place::Row(n) => self.packed_row(&row.file, n),
-            Place::Crop { x, y, side } => self.decoded(row).map(|p| p.cut_around(x.into(), y.into(), side as usize)),
+            Place::Crop { x, y, side } => self.decoded(row, 0).map(|p| p.cut_around(x.into(), y.into(), side as usize)),
         };
         picture.map_err(|failure| failure.while_doing(format!("image `{}`", row.id)))
     }
 
-    fn decoded(&self, row: &ImageRow) -> Result<Rgb, Failure> {
+    fn decoded(&self, row: &ImageRow, frame: usize) -> Result<Rgb, Failure> {
         let path = self.files.path(&row.file)?;
         let what = || format!("`{}`", path.display());
         let bytes = read_file(&path)?;
@@ -66,7 +67,7 @@ impl<'a> Pictures<'a> {
         if found != row.file {
             return Err(changed(&path, &row.file, &found));
         }
-        decode(&bytes).map_err(|failure| failure.while_doing(what()))
+        decode_frame(&bytes, frame).map_err(|failure| failure.while_doing(what()))
     }
 
     fn packed_row(&self, digest: &Digest, row: u32) -> Result<Rgb, Failure> {

@@ -73,7 +73,7 @@ impl Ingest {
                  `root` holds `ISIC_2019_Training_Input`, `ISIC_2019_Training_GroundTruth.csv` and `ISIC_2019_Training_Metadata.csv`"
             }
             Layout::Isic2020(_) => {
-                "ISIC 2020: get training JPEGs, ground truth and the list of duplicates from https://challenge.isic-archive.com/data/#2020; \
+                "ISIC 2020: get training JPEGs or DICOM files, ground truth and the list of duplicates from https://challenge.isic-archive.com/data/#2020; \
                  `root` holds `train`, `ISIC_2020_Training_GroundTruth.csv` and `ISIC_2020_Training_Duplicates.csv`"
             }
         }

@@ -1,11 +1,21 @@
 //! Pixels in memory: decoding files, resizing, and the numbers a network sees.
 
+mod limits; // how large a picture may be
+mod guard; // decoders that panic
 mod decode;
+mod jpeg;
+mod tiff;
+#[cfg(feature = "dicom")]
+mod dicom;
+#[cfg(not(feature = "dicom"))]
+#[path = "no_dicom.rs"]
+mod dicom;
 mod normalise;
 mod resize;
 mod rgb;
 
-pub use decode::{MAX_FILE_BYTES, decode, dimensions};
+pub use decode::{Header, decode, decode_frame, dimensions, frames, header};
+pub use limits::MAX_FILE_BYTES;
 pub use normalise::{Normalisation, apply as apply_table};
 pub use resize::{Filter, Scaler, resize};
 pub use rgb::Rgb;

@@ -175,10 +175,28 @@ fn patients_with_a_picture_in_common_are_one_group_or_the_picture_goes() {
     assert_eq!((all.images.len(), all.labels.unwrap().len()), (6, 5));
 }
 
+const ONE_PATIENT: &[u8] = b"image_name,patient_id,target\nA,P,0\n";
+
+#[cfg(not(feature = "dicom"))]
 #[test]
 fn a_folder_of_dicom_files_alone_says_what_to_get() {
-    let set = folder(&[("train/A.dcm", b"DICM"), ("ISIC_2020_Training_GroundTruth.csv", b"image_name,patient_id,target\nA,P,0\n")]);
+    let set = folder(&[("train/A.dcm", b"DICM"), ("ISIC_2020_Training_GroundTruth.csv", ONE_PATIENT)]);
     let failure = scan(&Layout::Isic2020(Isic2020 { root: "x".into(), ..Isic2020::default() }), set.path()).unwrap_err();
-    assert!(failure.message().ends_with("expected `train/ISIC_NNNNNNN.jpg`"), "{failure}");
-    assert_eq!(failure.way_out(), Some("found 1 DICOM file, not read here: get the JPEG archive"));
+    assert!(failure.message().ends_with("expected `train/ISIC_NNNNNNN.jpg` or `.dcm`"), "{failure}");
+    assert!(failure.way_out().unwrap().starts_with("found 1 DICOM file, which this `flow` was built without"), "{failure}");
+}
+
+#[cfg(feature = "dicom")]
+#[test]
+fn lesions_are_read_from_dicom_as_from_jpeg() {
+    let picture = include_bytes!("../../../tests/golden/pictures/jpeg-ybr.dcm");
+    let set = folder(&[("train/A.dcm", picture), ("ISIC_2020_Training_GroundTruth.csv", ONE_PATIENT)]);
+    let layout = |check| Layout::Isic2020(Isic2020 { root: "x".into(), check, ..Isic2020::default() });
+    let found = scan(&layout(Check::Pixels), set.path()).unwrap();
+    assert_eq!(classes(&found), pairs(&[("A", "benign")]));
+    assert_eq!((found.images.rows()[0].width, found.images.rows()[0].height), (20, 14));
+    std::fs::write(set.path().join("train/A.dcm"), &picture[..picture.len() - 20]).unwrap();
+    assert!(scan(&layout(Check::Headers), set.path()).is_ok());
+    let failure = scan(&layout(Check::Pixels), set.path()).unwrap_err();
+    assert!(failure.message().contains("A.dcm`: the DICOM file ends at byte"), "{failure}");
 }

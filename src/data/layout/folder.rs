@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::path::{Component, Path};
 
-use super::scan::{Check, Found, Ingested, OnBad, Scan, files_below, handle_bad, labels_of, look_at, looks_like_picture};
+use super::scan::{
+    Check, Found, Frames, Ingested, OnBad, Scan, files_below, handle_bad, labels_of, look_at_frames, looks_like_picture, note_frames,
+};
 use crate::data::names::{ImageId, text_of_path};
 use crate::data::table::ImageTable;
 use crate::diagnostic::{Failure, count};
@@ -21,6 +23,8 @@ crate::params! {
         /// What happens to pictures that cannot be used.
         pub on_bad: OnBad = OnBad::Fail,
         pub check: Check = Check::Headers,
+        /// Which pictures of a file with several are taken.
+        pub frames: Frames = Frames::First,
     }
 }
 
@@ -28,7 +32,7 @@ impl Folder {
     pub(super) fn scan(&self, root: &Path, how: &Scan) -> Result<Ingested, Failure> {
         let (pictures, others): (Vec<_>, Vec<_>) = files_below(root)?.into_iter().partition(|path| looks_like_picture(path));
         if pictures.is_empty() {
-            return Err(Failure::new("no pictures: expected files ending in jpg, jpeg, png, bmp, tif, tiff or webp"));
+            return Err(Failure::new("no pictures: expected files ending in jpg, jpeg, png, bmp, tif, tiff, webp or dcm"));
         }
         let mut names = BTreeMap::new();
         let mut loose = Vec::new();
@@ -52,7 +56,8 @@ impl Folder {
             notes.push(format!("{what} passed over that are not named like pictures, `{}` first", others[0].display()));
         }
         let found = pictures.into_iter().map(|path| Found { id: ImageId(text_of_path(&path)), relative: path, group: None }).collect();
-        let (rows, bad) = look_at(root, found, self.check, how)?;
+        let (rows, bad, n_several) = look_at_frames(root, found, self.check, self.frames, how)?;
+        note_frames(n_several, self.frames, &mut notes);
         handle_bad(bad, self.on_bad, &mut notes)?;
         let images = ImageTable::new(rows)?;
         let labels = self.labelled.then(|| labels_of(&images, self.classes.clone(), names)).transpose()?;

@@ -108,11 +108,15 @@ impl Isic2020 {
         let (named, rest): (Vec<_>, Vec<_>) =
             pictures.into_iter().map(|path| (stem_id(&path), path)).partition(|(id, _)| truth.contains_key(id));
         if named.is_empty() {
+            // With the feature they are pictures.
             let dicom = others.iter().filter(|path| path.extension().is_some_and(|ending| ending == "dcm")).count();
-            let failure = Failure::new("no pictures that the table of diagnoses names: expected `train/ISIC_NNNNNNN.jpg`");
+            let failure = Failure::new("no pictures that the table of diagnoses names: expected `train/ISIC_NNNNNNN.jpg` or `.dcm`");
             return Err(match dicom {
                 0 => failure,
-                _ => failure.help(format!("found {}, not read here: get the JPEG archive", count(dicom, "DICOM file"))),
+                _ => failure.help(format!(
+                    "found {}, which this `flow` was built without: build it with `--features dicom`, or get the JPEG archive",
+                    count(dicom, "DICOM file")
+                )),
             });
         }
         match self.test {

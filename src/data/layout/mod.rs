@@ -26,7 +26,7 @@ pub use isic_2020::{Duplicates, Isic2020};
 pub use known::Layout;
 pub use npz::Npz;
 pub use path_table::PathTable;
-pub use scan::{Check, CountDifference, DigestOf, Ingested, OnBad, Packed, Scan, hash_file};
+pub use scan::{Check, CountDifference, DigestOf, Frames, Ingested, OnBad, Packed, Scan, hash_file};
 pub use survey::Survey;
 
 #[cfg(test)]

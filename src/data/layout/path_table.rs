@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Component, Path, PathBuf};
 
-use super::scan::{Check, Found, Ingested, OnBad, Scan, handle_bad, labels_of, look_at};
+use super::scan::{Check, Found, Frames, Ingested, OnBad, Scan, handle_bad, labels_of, look_at_frames, note_frames};
 use crate::data::names::ImageId;
 use crate::data::table::ImageTable;
 use crate::diagnostic::{Context, Failure, count, nearest};
@@ -34,6 +34,8 @@ crate::params! {
         pub classes: Option<Vec<String>> = None,
         pub on_bad: OnBad = OnBad::Fail,
         pub check: Check = Check::Headers,
+        /// Which pictures of a file with several are taken.
+        pub frames: Frames = Frames::First,
     }
 }
 
@@ -64,7 +66,8 @@ impl PathTable {
         if n_alone > 0 {
             notes.push(format!("{} without a group, each taken as a group of its own", count(n_alone, "image")));
         }
-        let (rows, bad) = look_at(root, found, self.check, how)?;
+        let (rows, bad, n_several) = look_at_frames(root, found, self.check, self.frames, how)?;
+        note_frames(n_several, self.frames, &mut notes);
         handle_bad(bad, self.on_bad, &mut notes)?;
         let images = ImageTable::new(rows)?;
         let labels = self.label.is_some().then(|| labels_of(&images, self.classes.clone(), names)).transpose()?;

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
-use crate::data::image::{Rgb, decode, dimensions};
+use crate::data::image::{Rgb, decode, decode_frame, frames, header};
 use crate::data::names::{ImageId, text_of_path};
 use crate::data::pixels::read_file;
 use crate::data::table::{ImageRow, ImageTable, Labels, Place};
@@ -51,6 +51,16 @@ pub enum Check {
     Headers,
     /// Every picture is decoded once, so that a cut-off file is found now and not in the middle of a training.
     Pixels,
+}
+
+/// What to do with a file that holds several pictures, as DICOM files of ultrasound or endoscopy do.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Frames {
+    /// The first stands for the file.
+    #[default]
+    First,
+    /// Each is an image: `NAME#1`, `NAME#2` and so on. What has no group has its file as one, since frames of one file belong together.
+    All,
 }
 
 /// An array of pictures that a scan has written.
@@ -96,61 +106,112 @@ pub type Bad = BTreeMap<String, String>;
 
 /// Looks at every picture file: digest, width, height. The bad ones come apart.
 pub fn look_at(root: &Path, found: Vec<Found>, check: Check, how: &Scan) -> Result<(Vec<ImageRow>, Bad), Failure> {
+    look_at_frames(root, found, check, Frames::First, how).map(|(rows, bad, _)| (rows, bad))
+}
+
+/// Looks at every picture file as [`look_at`] does, and into those that hold several; also returns how many of these there are.
+pub fn look_at_frames(
+    root: &Path,
+    found: Vec<Found>,
+    check: Check,
+    policy: Frames,
+    how: &Scan,
+) -> Result<(Vec<ImageRow>, Bad, usize), Failure> {
     let (total, done) = (found.len() as u64, AtomicU64::new(0));
-    let looked: Vec<Result<ImageRow, (String, String)>> = found
+    let looked: Vec<Result<(Found, Seen), (String, String)>> = found
         .into_par_iter()
         .map(|file| {
             if how.monitor.interrupted() {
                 return Err((String::new(), String::new()));
             }
             let path = root.join(&file.relative);
-            let row = look(&path, check, how.digest_of).map(|(digest, width, height)| ImageRow {
-                id: file.id,
-                path: text_of_path(&file.relative),
-                file: digest,
-                place: Place::Whole,
-                width: width as u32,
-                height: height as u32,
-                group: file.group,
-            });
+            let seen = look(&path, check, policy, how.digest_of);
             let n = done.fetch_add(1, Ordering::Relaxed) + 1;
             if n.is_multiple_of(256) || n == total {
                 how.monitor.progress(n, total, "image", &[]);
             }
-            row.map_err(|failure| (path.display().to_string(), failure.message().to_string()))
+            seen.map(|seen| (file, seen)).map_err(|failure| (path.display().to_string(), failure.message().to_string()))
         })
         .collect();
     if how.monitor.interrupted() {
         return Err(Failure::interrupted());
     }
-    let (mut rows, mut bad) = (Vec::with_capacity(looked.len()), Bad::new());
+    let (mut rows, mut bad, mut n_several) = (Vec::with_capacity(looked.len()), Bad::new(), 0);
     for result in looked {
         match result {
-            Ok(row) => rows.push(row),
+            Ok((file, seen)) => {
+                n_several += usize::from(seen.frames > 1);
+                rows_of(file, &seen, policy, &mut rows);
+            }
             Err((path, cause)) => drop(bad.insert(path, cause)),
         }
     }
-    Ok((rows, bad))
+    Ok((rows, bad, n_several))
 }
 
-fn look(path: &Path, check: Check, digest_of: &DigestOf) -> Result<(Digest, usize, usize), Failure> {
+/// Says that of files with several pictures only one each was taken.
+pub fn note_frames(n_several: usize, policy: Frames, notes: &mut Vec<String>) {
+    if n_several > 0 && policy == Frames::First {
+        notes.push(format!("{} with several frames: the first of each is taken, all with `frames: All`", count(n_several, "file")));
+    }
+}
+
+/// What was seen in a file.
+struct Seen {
+    digest: Digest,
+    width: u32,
+    height: u32,
+    frames: usize,
+}
+
+fn rows_of(file: Found, seen: &Seen, policy: Frames, rows: &mut Vec<ImageRow>) {
+    let group = match policy {
+        Frames::First => file.group,
+        Frames::All => file.group.or_else(|| Some(file.id.to_string())),
+    };
+    let row = ImageRow {
+        path: text_of_path(&file.relative),
+        file: seen.digest,
+        place: Place::Whole,
+        width: seen.width,
+        height: seen.height,
+        group,
+        id: file.id,
+    };
+    match policy {
+        Frames::All if seen.frames > 1 => rows.extend((1..=seen.frames as u32).map(|frame| ImageRow {
+            id: ImageId(format!("{}#{frame}", row.id)),
+            place: Place::Frame(frame),
+            ..row.clone()
+        })),
+        _ => rows.push(row),
+    }
+}
+
+fn look(path: &Path, check: Check, policy: Frames, digest_of: &DigestOf) -> Result<Seen, Failure> {
     /// Headers lie within the first bytes of a file, unless a camera put a large preview before them.
     const HEAD: u64 = 64 << 10;
     let digest = digest_of(path)?;
     let whole = |path: &Path| read_file(path).map_err(|f| Failure::new(f.message().rsplit(": ").next().unwrap_or_default()));
-    if check == Check::Pixels {
-        let picture = decode(&whole(path)?)?;
-        return Ok((digest, picture.width(), picture.height()));
-    }
     let mut head = Vec::new();
     let read = std::fs::File::open(path).and_then(|file| std::io::Read::read_to_end(&mut std::io::Read::take(file, HEAD), &mut head));
     read.doing(|| "failed to read")?;
-    let (width, height) = match dimensions(&head) {
-        Ok(size) => size,
+    let seen = match header(&head) {
+        Ok(seen) => seen,
         Err(failure) if (head.len() as u64) < HEAD => return Err(failure),
-        Err(_) => dimensions(&whole(path)?)?,
+        Err(_) => header(&whole(path)?)?,
     };
-    Ok((digest, width, height))
+    let n_wanted = if policy == Frames::All { seen.frames } else { 1 };
+    if check == Check::Pixels || n_wanted > 1 {
+        let bytes = whole(path)?;
+        if n_wanted > 1 {
+            frames(&bytes)?;
+        }
+        if check == Check::Pixels {
+            (0..n_wanted).try_for_each(|frame| decode_frame(&bytes, frame).map(drop))?;
+        }
+    }
+    Ok(Seen { digest, width: seen.width as u32, height: seen.height as u32, frames: seen.frames })
 }
 
 /// Reads and decodes a picture file of the data set.
@@ -209,7 +270,8 @@ pub fn files_below(root: &Path) -> Result<Vec<PathBuf>, Failure> {
 /// Returns whether the name ends like a picture's; the content decides later what it is.
 pub fn looks_like_picture(path: &Path) -> bool {
     let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-    ending.is_some_and(|e| ["jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp"].contains(&e.as_str()))
+    let is_dicom = |e: &str| cfg!(feature = "dicom") && ["dcm", "dicom"].contains(&e);
+    ending.is_some_and(|e| ["jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp"].contains(&e.as_str()) || is_dicom(&e))
 }
 
 /// Returns a file's name without its ending, as an id.
@@ -238,9 +300,15 @@ pub fn count_differences(published: &[(&str, usize)], counts: &[usize], slack: u
     out
 }
 
-/// Keeps only the labels of images that are in the table.
+/// Keeps only the labels of images that are in the table; a frame has the label of its file.
 pub fn labels_of(images: &ImageTable, classes: Option<Vec<String>>, names: BTreeMap<ImageId, String>) -> Result<Labels, Failure> {
-    let kept = names.into_iter().filter(|(id, _)| images.position(id).is_some());
+    let kept = images.rows().iter().filter_map(|row| {
+        let file = match row.place {
+            Place::Frame(_) => row.id.as_str().rsplit_once('#').map(|(file, _)| ImageId::from(file)),
+            _ => None,
+        };
+        Some((row.id.clone(), names.get(file.as_ref().unwrap_or(&row.id))?.clone()))
+    });
     match classes {
         None => Labels::from_names(kept.collect()),
         Some(classes) => {

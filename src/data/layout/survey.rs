@@ -40,7 +40,9 @@ impl Survey {
         let (pictures, others): (Vec<_>, Vec<_>) = files_below(root)?.into_iter().partition(|path| looks_like_picture(path));
         if pictures.is_empty() {
             let help = "put the pictures of each class into a folder named after it";
-            return Err(Failure::new(format!("no pictures below `{}`: expected jpg, png, bmp, tif or webp", root.display())).help(help));
+            return Err(
+                Failure::new(format!("no pictures below `{}`: expected jpg, png, bmp, tif, webp or dcm", root.display())).help(help)
+            );
         }
         let mut survey = Self { others, groups: groups(&pictures), ..Self::default() };
         let step = pictures.len().div_ceil(LOOKED_AT);

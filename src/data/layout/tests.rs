@@ -93,6 +93,38 @@ fn all_bad_pictures_are_listed_at_once_or_skipped() {
     assert!(found.notes[0].starts_with("3 pictures skipped:"), "{:?}", found.notes);
 }
 
+#[cfg(feature = "dicom")]
+#[test]
+fn frames_of_a_file_are_images_of_one_group_where_they_are_asked_for() {
+    let several = include_bytes!("../../../tests/golden/pictures/frames.dcm");
+    let set = folder(&[("a/loop.dcm", several), ("b/1.png", &png(3, 3, [1, 2, 3]))]);
+    let with = |frames, check| {
+        let layout = Layout::Folder(Folder { root: "x".into(), frames, check, ..Folder::default() });
+        scan(&layout, set.path())
+    };
+    let first = with(Frames::First, Check::Headers).unwrap();
+    assert_eq!(classes(&first), [("a/loop.dcm".into(), "a".into()), ("b/1.png".into(), "b".into())]);
+    assert_eq!(first.notes, ["1 file with several frames: the first of each is taken, all with `frames: All`"]);
+
+    let all = with(Frames::All, Check::Pixels).unwrap();
+    let ids: Vec<&str> = all.images.rows().iter().map(|row| row.id.as_str()).collect();
+    assert_eq!(ids, ["a/loop.dcm#1", "a/loop.dcm#2", "a/loop.dcm#3", "b/1.png"]);
+    assert_eq!(classes(&all)[2], ("a/loop.dcm#3".into(), "a".into()));
+    let groups: Vec<Option<&str>> = all.images.rows().iter().map(|row| row.group.as_deref()).collect();
+    assert_eq!(groups, [Some("a/loop.dcm"), Some("a/loop.dcm"), Some("a/loop.dcm"), Some("b/1.png")]);
+    let files = KnownFiles(all.images.outside_files().into_iter().map(|(digest, path)| (digest, set.path().join(path))).collect());
+    let pictures = Pictures::new(&files);
+    let [one, two] = [0, 1].map(|row| pictures.load(&all.images.rows()[row]).unwrap());
+    assert_eq!(one.at(3, 4), two.at(8, 4));
+
+    // A file that says it has frames which it has not is bad whatever is looked at.
+    let at = several.windows(2).position(|two| two == b"3 ").unwrap();
+    let lying = [&several[..at], b"77", &several[at + 2..]].concat();
+    std::fs::write(set.path().join("a/loop.dcm"), lying).unwrap();
+    let failure = with(Frames::All, Check::Headers).unwrap_err();
+    assert!(failure.message().ends_with("a/loop.dcm`: the DICOM file says it has 77 frames, and holds 3"), "{failure}");
+}
+
 #[test]
 fn a_changed_label_changes_nothing_in_the_images() {
     let pictures = [("p/1.png", png(2, 2, [1, 1, 1])), ("p/2.png", png(2, 2, [2, 2, 2])), ("p/3.png", png(2, 2, [3, 3, 3]))];

@@ -19,6 +19,8 @@ use crate::digest::Digest;
 pub enum Place {
     /// The whole file is the picture.
     Whole,
+    /// One of several pictures in the file, counted from 1 as DICOM counts its frames.
+    Frame(u32),
     /// A row of a packed array (see `Packed`).
     Row(u32),
     /// The square of `side` pixels around a centre; outside, the nearest edge pixel repeats.
@@ -29,6 +31,7 @@ impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Whole => f.write_str("whole"),
+            Self::Frame(frame) => write!(f, "frame:{frame}"),
             Self::Row(row) => write!(f, "row:{row}"),
             Self::Crop { x, y, side } => write!(f, "crop:{x}:{y}:{side}"),
         }
@@ -39,10 +42,11 @@ impl FromStr for Place {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
-        let bad = || format!("`{text}` is no place in a file: expected `whole`, `row:N` or `crop:X:Y:SIDE`");
+        let bad = || format!("`{text}` is no place in a file: expected `whole`, `frame:N`, `row:N` or `crop:X:Y:SIDE`");
         let parts: Vec<&str> = text.split(':').collect();
         match parts[..] {
             ["whole"] => Ok(Self::Whole),
+            ["frame", frame] => frame.parse().ok().filter(|n| *n > 0).map(Self::Frame).ok_or_else(bad),
             ["row", row] => row.parse().map(Self::Row).map_err(|_| bad()),
             ["crop", x, y, side] => match (x.parse(), y.parse(), side.parse()) {
                 (Ok(x), Ok(y), Ok(side)) if side > 0 => Ok(Self::Crop { x, y, side }),
@@ -220,7 +224,8 @@ mod tests {
         let mut second = image("b");
         second.group = Some("slide 7".into());
         second.place = Place::Row(4);
-        let table = ImageTable::new(vec![second, image("a")]).unwrap();
+        let third = ImageRow { place: Place::Frame(12), ..image("c#12") };
+        let table = ImageTable::new(vec![second, third, image("a")]).unwrap();
         let mut text = Vec::new();
         table.write(&mut text).unwrap();
         assert_eq!(ImageTable::read(&text[..]).unwrap(), table);

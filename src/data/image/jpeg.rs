@@ -1,0 +1,127 @@
+//! JPEG by zune-jpeg itself: `image` hides whether a file is damaged, and DICOM says itself what colours its JPEGs hold.
+
+use zune_jpeg::JpegDecoder;
+use zune_jpeg::zune_core::bytestream::ZCursor;
+use zune_jpeg::zune_core::colorspace::ColorSpace;
+use zune_jpeg::zune_core::options::DecoderOptions;
+
+use super::limits::{MAX_DECODER_BYTES, checked, plausible};
+use crate::diagnostic::{Context, Failure, count};
+
+/// A block of 8 x 8 pixels takes at least one bit, in its first scan.
+const PIXELS_OF_A_BYTE: usize = 512;
+
+/// The samples of a picture.
+pub struct Samples {
+    pub width: usize,
+    pub height: usize,
+    /// Samples of each pixel: 1 or 3.
+    pub channels: usize,
+    /// Row by row, pixel by pixel.
+    pub values: Vec<u8>,
+}
+
+/// What colours become.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colours {
+    /// RGB, by what the file says of itself.
+    Rgb,
+    /// RGB that is stored as such without a word of it, unless Adobe's marker says otherwise.
+    StoredAsRgb,
+}
+
+/// Decodes a JPEG, grey to one channel and all else to three. Four inks are taken to be inverted, as Adobe and so everyone writes them.
+///
+/// # Errors
+/// When the file is damaged or cut off: by itself the decoder would fill the rest with grey and say nothing.
+pub fn decode(bytes: &[u8], colours: Colours) -> Result<Samples, Failure> {
+    match attempt(bytes, colours, true) {
+        // No damage: some cameras pad the space between two headers.
+        Err(failure) if failure.message().contains("Extra bytes between headers") => attempt(bytes, colours, false),
+        done => done,
+    }
+}
+
+fn attempt(bytes: &[u8], colours: Colours, strict: bool) -> Result<Samples, Failure> {
+    let what = || "failed to decode the JPEG";
+    let options = DecoderOptions::default().set_strict_mode(strict).set_max_width(usize::MAX).set_max_height(usize::MAX);
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
+    decoder.decode_headers().doing(what)?;
+    let info = decoder.info().ok_or_else(|| Failure::new("the JPEG has no header"))?;
+    let (width, height) = checked(info.width.into(), info.height.into())?;
+    whole(bytes, (width, height))?;
+    // The samples, and where there are several scans 16 bits for each besides.
+    let needs = width as u64 * height as u64 * u64::from(info.components) * 3;
+    if needs > MAX_DECODER_BYTES {
+        return Err(Failure::new(format!(
+            "the JPEG of {width} x {height} pixels needs up to {needs} bytes: expected at most {MAX_DECODER_BYTES}"
+        )));
+    }
+    let (wanted, channels) = match (info.components, decoder.input_colorspace()) {
+        (1, _) => (ColorSpace::Luma, 1),
+        // The same on both sides: nothing is converted.
+        (3, Some(ColorSpace::YCbCr)) if colours == Colours::StoredAsRgb && !has_adobe_marker(bytes) => (ColorSpace::YCbCr, 3),
+        (3 | 4, _) => (ColorSpace::RGB, 3),
+        (other, _) => return Err(Failure::new(format!("the JPEG has {}: expected 1, 3 or 4", count(other.into(), "component")))),
+    };
+    decoder.set_options(options.jpeg_set_out_colorspace(wanted));
+    let values = decoder.decode().doing(what)?;
+    match values.len() == width * height * channels {
+        true => Ok(Samples { width, height, channels, values }),
+        false => Err(Failure::new("failed to decode the JPEG: it has another size than its header says")),
+    }
+}
+
+/// Refuses a file without its last marker (EOI), or too small for the size that it says.
+///
+/// Within compressed data 0xff is followed by 0 or a restart marker, so that the marker is not found by accident.
+fn whole(bytes: &[u8], size: (usize, usize)) -> Result<(), Failure> {
+    plausible(bytes, size, PIXELS_OF_A_BYTE)?;
+    let scan = first_scan(bytes).unwrap_or(bytes.len());
+    match bytes[scan..].windows(2).rev().any(|two| two == [0xff, 0xd9]) {
+        true => Ok(()),
+        false => Err(Failure::new("the JPEG file ends before its last marker: it is cut off")),
+    }
+}
+
+/// Returns where the first scan begins, behind all that may hold pictures of its own.
+fn first_scan(bytes: &[u8]) -> Option<usize> {
+    let mut at = 2;
+    loop {
+        let marker = bytes.get(at..at + 2)?;
+        match marker {
+            [0xff, 0xff] => at += 1,
+            [0xff, 0xda] => return Some(at),
+            [0xff, 0x01 | 0xd0..=0xd7] => at += 2,
+            [0xff, _] => at += 2 + usize::from(u16::from_be_bytes([*bytes.get(at + 2)?, *bytes.get(at + 3)?])),
+            // Rubbish between segments is passed over, as decoders do.
+            _ => at += 1,
+        }
+    }
+}
+
+fn has_adobe_marker(bytes: &[u8]) -> bool {
+    let head = &bytes[..first_scan(bytes).unwrap_or(bytes.len())];
+    head.windows(9).any(|some| some[..2] == [0xff, 0xee] && &some[4..] == b"Adobe")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_preview_within_a_cut_off_file_does_not_make_it_whole() {
+        let preview = [0xff, 0xd8, 0xff, 0xe1, 0, 6, 0xff, 0xd8, 0xff, 0xd9];
+        let scan = [0xff, 0xda, 0, 2, 1, 2, 0xff, 0, 3];
+        let cut = [&preview[..], &scan].concat();
+        assert!(whole(&cut, (8, 8)).unwrap_err().message().ends_with("it is cut off"));
+        assert!(whole(&[&cut[..], &[0xff, 0xd9]].concat(), (8, 8)).is_ok());
+        assert!(whole(&[&cut[..], &[0xff, 0xd9, 7, 7]].concat(), (8, 8)).is_ok());
+    }
+
+    #[test]
+    fn a_header_that_lies_about_its_size_costs_nothing() {
+        let failure = whole(&[0xff, 0xd8, 0xff, 0xda, 0xff, 0xd9], (16_384, 16_384)).unwrap_err();
+        assert_eq!(failure.message(), "6 bytes cannot hold the 16384 x 16384 pixels that the header says");
+    }
+}
