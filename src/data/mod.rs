@@ -19,7 +19,7 @@ mod views; // what a training loop asks for, and who answers
 
 pub use arrays::{read_rows, read_whole_numbers};
 pub use augment::{
-    Augment, Blur, Crop, Drawn, Fill, Jitter, Perspective, Preset, Recipe, Rotate, Step, Steps, ViewRecipe, Workbench, draw, ops,
+    Augment, Blur, Colour, Crop, Drawn, Fill, Jitter, Perspective, Preset, Recipe, Rotate, Step, Steps, ViewRecipe, Workbench, draw, ops,
 };
 pub use feature_table::{FeatureTable, read_ids};
 pub use image::{Filter, Normalisation, Rgb, decode, dimensions, resize};
@@ -33,4 +33,4 @@ pub use pool::{Joined, Pool, PoolRules, join_pools};
 pub use prints::{Alike, Look, Print, Prints, distance};
 pub use split::{ClassCounts, Division, GroupedStratified, Guard, Lists, Protocol, Split, Stratified};
 pub use table::{IdList, ImageRow, ImageTable, Labels, Place, PoolWeights, SplitLists};
-pub use views::{MultiCrop, PlainViews, Views, contact_sheet};
+pub use views::{MultiCrop, PlainViews, Views, contact_sheet, time_views};
