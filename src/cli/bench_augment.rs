@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::bench::{on_threads, peak_mib, program, some};
 use super::exit::Stop;
-use crate::data::{Augment, Folder, ImageTable, KnownFiles, Layout, MultiCrop, Scan, hash_file, path_of_text, time_views};
+use crate::data::{Augment, Folder, ImageTable, KnownFiles, Layout, MultiCrop, Resampling, Scan, hash_file, path_of_text, time_views};
 use crate::diagnostic::Failure;
 use crate::kernel::level;
 use crate::params::DataPath;
@@ -33,6 +33,9 @@ pub(super) struct AugmentArguments {
     /// Decode and resize the pictures before the clock starts, as a `Pack` does, instead of within it
     #[arg(long)]
     pub packed: bool,
+    /// Resample once for all of a view's geometry instead of once for each step
+    #[arg(long)]
+    pub fused: bool,
     /// Times that all pictures are gone through: the fastest counts
     #[arg(long, value_name = "N", default_value = "3", value_parser = some)]
     pub rounds: usize,
@@ -42,8 +45,9 @@ pub(super) struct AugmentArguments {
 
 /// Times the views of the paper's recipe, from files to network inputs.
 pub(super) fn augment(arguments: &AugmentArguments) -> Result<Value, Stop> {
-    let AugmentArguments { folder, images, global, local, n_local, packed, rounds, threads } = arguments;
-    let how = Augment { global: Some(*global), local: Some(*local), n_local: Some(*n_local), ..Augment::default() };
+    let AugmentArguments { folder, images, global, local, n_local, packed, fused, rounds, threads } = arguments;
+    let resampling = if *fused { Resampling::Fused } else { Resampling::Exact };
+    let how = Augment { global: Some(*global), local: Some(*local), n_local: Some(*n_local), resampling, ..Augment::default() };
     if let Some((field, wrong)) = how.check().first() {
         return Err(Stop::wrong(format!("`--{}` {wrong}", field.replace('_', "-"))));
     }
@@ -63,6 +67,7 @@ pub(super) fn augment(arguments: &AugmentArguments) -> Result<Value, Stop> {
         "images_per_cpu_second": n as f64 / best.cpu,
         "wall": best.wall,
         "input": if *packed { "packed" } else { "files" },
+        "resampling": resampling,
         "threads": threads,
         "peak_mib": peak_mib(),
         "instructions": format!("{:?}", level()),

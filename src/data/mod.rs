@@ -19,7 +19,8 @@ mod views; // what a training loop asks for, and who answers
 
 pub use arrays::{read_rows, read_whole_numbers};
 pub use augment::{
-    Augment, Blur, Colour, Crop, Drawn, Fill, Jitter, Perspective, Preset, Recipe, Rotate, Step, Steps, ViewRecipe, Workbench, draw, ops,
+    Augment, Blur, Colour, Crop, Drawn, Fill, Jitter, Perspective, Preset, Recipe, Resampling, Rotate, Step, Steps, ViewRecipe, Workbench,
+    draw, ops,
 };
 pub use feature_table::{FeatureTable, read_ids};
 pub use image::{Filter, Normalisation, Rgb, decode, dimensions, resize};

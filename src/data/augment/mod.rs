@@ -11,5 +11,5 @@ pub mod ops;
 
 pub use apply::Workbench;
 pub use draw::{Colour, Drawn, draw};
-pub use preset::{Augment, Preset, Recipe, ViewRecipe};
+pub use preset::{Augment, Preset, Recipe, Resampling, ViewRecipe};
 pub use steps::{Blur, Crop, Fill, Jitter, Perspective, Rotate, Step, Steps};
