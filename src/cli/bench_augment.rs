@@ -7,7 +7,9 @@ use serde_json::{Value, json};
 
 use super::bench::{on_threads, peak_mib, program, some};
 use super::exit::Stop;
-use crate::data::{Augment, Folder, ImageTable, KnownFiles, Layout, MultiCrop, Resampling, Scan, hash_file, path_of_text, time_views};
+use crate::data::{
+    Augment, Folder, ImageTable, KnownFiles, Layout, MultiCrop, Pack, Resampling, Scan, hash_file, path_of_text, time_views,
+};
 use crate::diagnostic::Failure;
 use crate::kernel::level;
 use crate::params::DataPath;
@@ -51,10 +53,17 @@ pub(super) fn augment(arguments: &AugmentArguments) -> Result<Value, Stop> {
     if let Some((field, wrong)) = how.check().first() {
         return Err(Stop::wrong(format!("`--{}` {wrong}", field.replace('_', "-"))));
     }
-    let (images, files) = pictures_below(folder, *images)?;
-    let memory = if *packed { u64::MAX } else { 0 };
+    let (mut images, mut files) = pictures_below(folder, *images)?;
+    let recipe = how.recipe();
+    let scratch = tempfile::tempdir().map_err(|e| Failure::new(format!("failed to make a folder for the pack: {e}")))?;
     let (best, views) = on_threads(*threads, || {
-        let views = MultiCrop::new(&images, &files, how.recipe(), 1, memory, &Silent)?;
+        if *packed {
+            let array = scratch.path().join("pixels.npy");
+            let pack = Pack::make(&[images.clone()], &files, recipe.base, recipe.resize, &array, &Silent)?;
+            images = pack.under(&images, recipe.base, recipe.resize)?;
+            files.0.insert(pack.pixels, array);
+        }
+        let views = MultiCrop::new(&images, &files, recipe, 1, 0, &Silent)?;
         Ok((time_views(&views, *rounds)?, views.n_views()))
     })?;
     let n = images.len();
