@@ -1,6 +1,6 @@
 //! Brightness, contrast, saturation, grey, solarize.
 
-use super::planes::{BLOCK, change_blocks, look_at_blocks};
+use super::planes::{BLOCK, BLOCK_BYTES, Planes};
 use crate::data::image::Rgb;
 use crate::kernel::vectorised;
 
@@ -30,24 +30,30 @@ vectorised! {
 vectorised! {
     fn sum_of_lumas(picture: &Rgb) -> u64 {
         let mut sum = 0;
-        look_at_blocks(picture, |p| {
-            let lumas: [u8; BLOCK] = std::array::from_fn(|i| luma(p.r[i], p.g[i], p.b[i]));
+        for pixels in picture.pixels().chunks(BLOCK_BYTES) {
+            let p = Planes::read(pixels);
+            let mut lumas = [0; BLOCK];
+            for i in 0..BLOCK {
+                lumas[i] = luma(p.r[i], p.g[i], p.b[i]);
+            }
             sum += u64::from(lumas.iter().map(|l| u32::from(*l)).sum::<u32>());
-        });
+        }
         sum
     }
 }
 
 vectorised! {
     fn saturate(picture: &mut Rgb, alpha: f32) {
-        change_blocks(picture, |p| {
+        for pixels in picture.pixels_mut().chunks_mut(BLOCK_BYTES) {
+            let mut p = Planes::read(pixels);
             for i in 0..BLOCK {
                 let grey = f32::from(luma(p.r[i], p.g[i], p.b[i]));
                 p.r[i] = blend(grey, p.r[i], alpha);
                 p.g[i] = blend(grey, p.g[i], alpha);
                 p.b[i] = blend(grey, p.b[i], alpha);
             }
-        });
+            p.write(pixels);
+        }
     }
 }
 
@@ -71,12 +77,14 @@ pub fn saturation(picture: &mut Rgb, factor: f64) {
 vectorised! {
     /// Replaces every colour by its grey (`rgb_to_grayscale` with three channels).
     pub fn grey(picture: &mut Rgb) {
-        change_blocks(picture, |p| {
+        for pixels in picture.pixels_mut().chunks_mut(BLOCK_BYTES) {
+            let mut p = Planes::read(pixels);
             for i in 0..BLOCK {
                 p.r[i] = luma(p.r[i], p.g[i], p.b[i]);
             }
             (p.g, p.b) = (p.r, p.r);
-        });
+            p.write(pixels);
+        }
     }
 }
 

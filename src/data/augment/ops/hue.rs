@@ -1,6 +1,6 @@
 //! Turning the hue, by way of Pillow's 8-bit HSV (`rgb2hsv_row` and `hsv2rgb_row` of `Convert.c`).
 
-use super::planes::{BLOCK, change_blocks};
+use super::planes::{BLOCK, BLOCK_BYTES, Planes};
 use crate::data::image::Rgb;
 use crate::kernel::vectorised;
 
@@ -14,60 +14,100 @@ pub fn hue(picture: &mut Rgb, shift: f64) {
 vectorised! {
     /// Adds `by` to each 8-bit hue.
     fn turn(picture: &mut Rgb, by: u8) {
-        change_blocks(picture, |p| {
+        // In steps, each with one width of numbers, so that each is a loop of whole vectors.
+        for pixels in picture.pixels_mut().chunks_mut(BLOCK_BYTES) {
+            let mut p = Planes::read(pixels);
+            let (mut sixths, mut share, mut value, mut turned) = ([0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK], [0.0; BLOCK]);
             for i in 0..BLOCK {
-                (p.r[i], p.g[i], p.b[i]) = hsv(p.r[i], p.g[i], p.b[i]);
+                (sixths[i], share[i], value[i]) = hsv(f32::from(p.r[i]), f32::from(p.g[i]), f32::from(p.b[i]));
+            }
+            let (mut hue, mut saturation) = ([0; BLOCK], [0; BLOCK]);
+            for i in 0..BLOCK {
+                turned[i] = share_of_circle(sixths[i]);
             }
             for i in 0..BLOCK {
-                (p.r[i], p.g[i], p.b[i]) = rgb(p.r[i].wrapping_add(by), p.g[i], p.b[i]);
+                let moved = level_of(turned[i]) + i32::from(by);
+                hue[i] = if moved > 255 { moved - 256 } else { moved };
             }
-        });
+            for i in 0..BLOCK {
+                saturation[i] = level_of(share[i]);
+            }
+            for i in 0..BLOCK {
+                let (r, g, b) = rgb(hue[i] as f32, saturation[i] as f32, value[i]);
+                (p.r[i], p.g[i], p.b[i]) = (r as u8, g as u8, b as u8);
+            }
+            p.write(pixels);
+        }
     }
 }
 
-/// Cuts off the fraction of a number that is known to lie within 0 to 255.
+/// Pillow's `rgb2hsv_row` up to its 8-bit levels: hue in sixths of the circle, -1 to 5, saturation 0 to 1, value 0 to 255.
+///
+/// Every way is computed and one of them chosen: no branch.
 #[inline(always)]
-fn level(x: f32) -> u8 {
-    // SAFETY: small and finite, as every caller makes sure.
-    (unsafe { x.to_int_unchecked::<i32>() }) as u8
-}
-
-/// Pillow's `rgb2hsv_row`, every way computed and one of them chosen: no branch, so that a loop of it is one of vectors.
-#[inline(always)]
-fn hsv(r: u8, g: u8, b: u8) -> (u8, u8, u8) {
-    let (most, least) = (r.max(g).max(b), r.min(g).min(b));
+fn hsv(r: f32, g: f32, b: f32) -> (f32, f32, f32) {
+    let larger = |a: f32, b: f32| if a > b { a } else { b };
+    let smaller = |a: f32, b: f32| if a < b { a } else { b };
+    let (most, least) = (larger(larger(r, g), b), smaller(smaller(r, g), b));
     let grey = most == least;
     // Of a grey pixel nothing counts but its value; 1 keeps the divisions finite.
-    let range = if grey { 1.0 } else { f32::from(most - least) };
-    let far = |v: u8| f32::from(most - v) / range;
-    let (far_r, far_g, far_b) = (far(r), far(g), far(b));
-    let (sixths, plus, minus) = if r == most {
-        (0.0, far_b, far_g)
-    } else if g == most {
-        (2.0, far_r, far_b)
+    let (range, whole) = if grey { (1.0, 1.0) } else { (most - least, most) };
+    let (far_r, far_g, far_b) = ((most - r) / range, (most - g) / range, (most - b) / range);
+    let (is_r, is_g) = (r == most, g == most);
+    let start = if is_r {
+        0.0
+    } else if is_g {
+        2.0
     } else {
-        (4.0, far_g, far_r)
+        4.0
     };
-    // sixths + plus - minus, rounded once as in double precision: that of the two which belongs to the smallest channel is 1.
-    let h = if plus == 1.0 { (sixths + 1.0) - minus } else { (sixths - 1.0) + plus };
-    let turned = f64::from(h) / 6.0 + 1.0;
-    // The remainder by 1 of a number from 5/6 to 11/6.
-    let h = (if turned >= 1.0 { turned - 1.0 } else { turned }) as f32;
-    // SAFETY: a number from 0 to 1, times 255.
-    let part = |x: f32| (unsafe { (f64::from(x) * 255.0).to_int_unchecked::<i32>() }) as u8;
-    let (hue, saturation) = (part(h), part(range / if grey { 1.0 } else { f32::from(most) }));
-    if grey { (0, 0, most) } else { (hue, saturation, most) }
+    let plus = if is_r {
+        far_b
+    } else if is_g {
+        far_r
+    } else {
+        far_g
+    };
+    let minus = if is_r {
+        far_g
+    } else if is_g {
+        far_b
+    } else {
+        far_r
+    };
+    // start + plus - minus, rounded once as in double precision: that of the two which belongs to the smallest channel is 1.
+    let sixths = if plus == 1.0 { (start + 1.0) - minus } else { (start - 1.0) + plus };
+    (if grey { 0.0 } else { sixths }, if grey { 0.0 } else { range / whole }, most)
 }
 
-/// Pillow's `hsv2rgb_row`.
+/// The hue as a share of the circle, in Pillow's mixture of precisions.
 #[inline(always)]
-fn rgb(h: u8, s: u8, v: u8) -> (u8, u8, u8) {
-    let sixths = f32::from(h) * 6.0 / 255.0;
-    let sector = level(sixths);
-    let (f, fs, value) = (sixths - f32::from(sector), f32::from(s) / 255.0, f32::from(v));
-    let p = level(value * (1.0 - fs) + 0.5);
-    let q = level(value * (1.0 - fs * f) + 0.5);
-    let t = level(value * (1.0 - fs * (1.0 - f)) + 0.5);
+fn share_of_circle(sixths: f32) -> f32 {
+    let turned = f64::from(sixths) / 6.0 + 1.0;
+    // The remainder by 1 of a number from 5/6 to 11/6.
+    let whole = if turned >= 1.0 { 1.0 } else { 0.0 };
+    (turned - whole) as f32
+}
+
+/// The 8-bit level of a share of the whole: cut off, in double precision.
+#[inline(always)]
+fn level_of(share: f32) -> i32 {
+    // SAFETY: a number from 0 to 1, times 255.
+    unsafe { (f64::from(share) * 255.0).to_int_unchecked() }
+}
+
+/// Pillow's `hsv2rgb_row`, of 8-bit levels.
+#[inline(always)]
+fn rgb(h: f32, s: f32, v: f32) -> (i32, i32, i32) {
+    // SAFETY: a number from 0 to 255.5.
+    let cut = |x: f32| -> i32 { unsafe { x.to_int_unchecked() } };
+    let sixths = h * 6.0 / 255.0;
+    let sector = cut(sixths);
+    let (f, fs) = (sixths - sector as f32, s / 255.0);
+    let p = cut(v * (1.0 - fs) + 0.5);
+    let q = cut(v * (1.0 - fs * f) + 0.5);
+    let t = cut(v * (1.0 - fs * (1.0 - f)) + 0.5);
+    let v = cut(v);
     // The last of the 256 hues is the first once more.
     let sector = if sector == 6 { 0 } else { sector };
     let red = if (sector == 0) | (sector == 5) {
