@@ -125,7 +125,7 @@ pub fn train_dino(
             if let Some(watch) = watch.filter(|_| step % watch_every == 0) {
                 snapshots.take(step, &*dino, watch.pictures)?;
             }
-            let views = ahead.next()?;
+            let views = ahead.next().ok_or_else(|| Failure::new("the loader stopped"))??;
             let said = dino.step(&views, &plan.at(step)).map_err(|failure| name_checkpoint(failure, folder))?;
             if step % plan.curve_every == 0 || step + 1 == plan.steps {
                 rows.push(plan.row(step, &said, effective_rank(dino.seen(), sizes.dim())));

@@ -42,13 +42,14 @@ impl<T: Send> Ahead<T> {
         });
         Ok(Self { made })
     }
+}
 
-    /// Returns the next step, as soon as it is made.
-    ///
-    /// # Errors
-    /// What kept it from being made; and where there is none any more.
-    pub fn next(&mut self) -> Result<T, Failure> {
-        self.made.recv().map_err(|_| Failure::new("the loader has no further step"))?
+impl<T> Iterator for Ahead<T> {
+    type Item = Result<T, Failure>;
+
+    /// Returns the next step, as soon as it is made, or what kept it from being made: then there is none after it.
+    fn next(&mut self) -> Option<Self::Item> {
+        self.made.recv().ok()
     }
 }
 
@@ -67,8 +68,8 @@ mod tests {
             std::thread::scope(|scope| {
                 let make = |step| Ok((0..50u64).into_par_iter().map(|i| step * 1000 + i * i).collect());
                 let mut ahead = Ahead::start(scope, 3..20, 2, threads, make).unwrap();
-                let steps = (3..20).map(|_| ahead.next().unwrap()).collect();
-                assert_eq!(ahead.next().unwrap_err().message(), "the loader has no further step");
+                let steps = ahead.by_ref().map(Result::unwrap).collect();
+                assert!(ahead.next().is_none());
                 steps
             })
         };
@@ -96,7 +97,7 @@ mod tests {
             };
             // Two wait, and one that is made waits for room.
             assert_eq!(begun_after(3), 3);
-            assert_eq!(ahead.next().unwrap(), 0);
+            assert_eq!(ahead.next().unwrap().unwrap(), 0);
             assert_eq!(begun_after(4), 4);
         });
     }
@@ -106,9 +107,9 @@ mod tests {
         std::thread::scope(|scope| {
             let make = |step: u64| if step == 2 { Err(Failure::new("no picture")) } else { Ok(step) };
             let mut ahead = Ahead::start(scope, 0..9, 4, 2, make).unwrap();
-            assert_eq!([ahead.next().unwrap(), ahead.next().unwrap()], [0, 1]);
-            assert_eq!(ahead.next().unwrap_err().message(), "no picture");
-            assert!(ahead.next().is_err());
+            assert_eq!([0, 1].map(|_| ahead.next().unwrap().unwrap()), [0, 1]);
+            assert_eq!(ahead.next().unwrap().unwrap_err().message(), "no picture");
+            assert!(ahead.next().is_none());
         });
     }
 }

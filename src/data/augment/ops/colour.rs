@@ -33,8 +33,8 @@ vectorised! {
         for pixels in picture.pixels().chunks(BLOCK_BYTES) {
             let p = Planes::read(pixels);
             let mut lumas = [0; BLOCK];
-            for i in 0..BLOCK {
-                lumas[i] = luma(p.r[i], p.g[i], p.b[i]);
+            for (i, to) in lumas.iter_mut().enumerate() {
+                *to = luma(p.r[i], p.g[i], p.b[i]);
             }
             sum += u64::from(lumas.iter().map(|l| u32::from(*l)).sum::<u32>());
         }
