@@ -9,8 +9,8 @@ pub mod params; // parameters with their defaults, written once
 pub mod diagnostic; // messages that point, explain and help
 pub mod stage; // the contract between the two wings
 // Science wing: values in, values out. No cache, no terminal, no RON.
-pub mod data; // images, labels, splits, augmentation
 pub mod kernel; // CPU kernels, forward and backward
+pub mod data; // images, labels, splits, augmentation
 pub mod model; // XCiT, projection head, checkpoints
 pub mod classify; // transforms, classifiers, metrics, the few-label sweep
 pub mod train; // DINO, supervised training, linear probe

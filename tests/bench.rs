@@ -38,6 +38,23 @@ fn features_are_timed_with_the_fields_of_the_peer() {
     assert!(line["images_per_second"].as_f64().unwrap() > 0.0);
 }
 
+#[test]
+fn views_are_timed_with_the_fields_of_the_peer_from_files_and_from_pixels() {
+    let house = House::new("");
+    house.pictures(5);
+    let peer = ["job", "peer", "images", "views", "views_per_cpu_second", "images_per_cpu_second", "wall"];
+    for (further, input) in [("", "files"), (" --packed --threads 2", "packed")] {
+        let said = house.flow(&format!("bench augment . --images 4 --global 32 --local 16 --n-local 3 --rounds 1{further}"));
+        let line = line(&said, &peer);
+        let number = |field: &str| line[field].as_f64().unwrap();
+        assert_eq!((line["job"].as_str(), line["input"].as_str()), (Some("augment"), Some(input)));
+        assert_eq!((number("images"), number("views")), (4.0, 20.0));
+        assert!((number("views_per_cpu_second") / number("images_per_cpu_second") - 5.0).abs() < 1e-9, "{line}");
+    }
+    let said = house.flow("bench augment . --local 2");
+    assert_eq!((said.code, said.err.as_str()), (Some(2), "error: `--local` must be 4 to 4096 pixels, got 2\n"));
+}
+
 /// Writes an array as numpy would.
 fn npy(house: &House, name: &str, descr: &str, shape: &str, items: Vec<u8>) {
     let head = format!("{{'descr': '{descr}', 'fortran_order': False, 'shape': {shape}, }}");

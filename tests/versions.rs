@@ -23,10 +23,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// Kinds whose bytes are the same on all machines; those of the others follow from the order in which a processor adds.
-const EXACT: [&str; 8] = ["Command", "Fingerprints", "Import", "ImportFeatures", "Ingest", "Pool", "Report", "Split"];
+const EXACT: [&str; 9] = ["Command", "Fingerprints", "Import", "ImportFeatures", "Ingest", "Pack", "Pool", "Report", "Split"];
 
 /// Every node kind, and the file that holds its version.
-const KINDS: [(&str, &str); 15] = [
+const KINDS: [(&str, &str); 16] = [
     ("Command", "command"),
     ("Dino", "dino"),
     ("Features", "features"),
@@ -35,6 +35,7 @@ const KINDS: [(&str, &str); 15] = [
     ("ImportFeatures", "import_features"),
     ("Ingest", "ingest"),
     ("LinearProbe", "supervised"),
+    ("Pack", "pack"),
     ("Pool", "pool"),
     ("Report", "report"),
     ("Split", "split"),

@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::arguments::device;
+use super::bench_augment::{AugmentArguments, augment};
 use super::bench_sweep::{SweepArguments, sweep};
 use super::console::print;
 use super::exit::{Exit, Stop};
@@ -24,6 +25,8 @@ pub(super) enum BenchCommand {
     DinoStep(StepArguments),
     /// The frozen forward pass of a network, as the `Features` node makes it
     Features(FeaturesArguments),
+    /// Augmented views of the pictures below a folder, by the paper's recipe: views per CPU second
+    Augment(AugmentArguments),
     /// The few-label sweep on feature tables: CPU seconds of transform, fits and predictions, balanced accuracies
     Sweep(SweepArguments),
 }
@@ -103,6 +106,7 @@ pub(super) fn bench(command: &BenchCommand) -> Result<Exit, Stop> {
     let line = match command {
         BenchCommand::DinoStep(arguments) => dino_step(arguments)?,
         BenchCommand::Features(arguments) => features(arguments)?,
+        BenchCommand::Augment(arguments) => augment(arguments)?,
         BenchCommand::Sweep(arguments) => sweep(arguments)?,
     };
     print(&line.to_string());

@@ -2,6 +2,7 @@
 
 mod arguments;
 mod bench;
+mod bench_augment;
 mod bench_sweep;
 mod cache;
 mod check;

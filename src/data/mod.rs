@@ -13,13 +13,15 @@ mod feature_table; // tables of features of other programs
 mod prints; // fingerprints by which copies are found
 mod split; // train, test, validation
 mod pool; // images to train on without labels
+mod pack; // pictures decoded and resized once
 mod pixels; // where pixels come from at run time
 mod augment; // the operations on 8-bit pixels, and recipes of them
 mod views; // what a training loop asks for, and who answers
 
 pub use arrays::{read_rows, read_whole_numbers};
 pub use augment::{
-    Augment, Blur, Crop, Drawn, Fill, Jitter, Perspective, Preset, Recipe, Rotate, Step, Steps, ViewRecipe, Workbench, draw, ops,
+    Augment, Blur, Colour, Crop, Drawn, Fill, Jitter, Perspective, Preset, Recipe, Resampling, Rotate, Step, Steps, ViewRecipe, Workbench,
+    draw, ops,
 };
 pub use feature_table::{FeatureTable, read_ids};
 pub use image::{Filter, Header, Normalisation, Rgb, decode, decode_frame, dimensions, frames, header, resize};
@@ -28,9 +30,10 @@ pub use layout::{
     Npz, OnBad, Packed, PathTable, Scan, Survey, hash_file,
 };
 pub use names::{ImageId, path_of_text, text_of_path};
+pub use pack::Pack;
 pub use pixels::{Files, KnownFiles, Pictures};
 pub use pool::{Joined, Pool, PoolRules, join_pools};
 pub use prints::{Alike, Look, Print, Prints, distance};
 pub use split::{ClassCounts, Division, GroupedStratified, Guard, Lists, Protocol, Split, Stratified};
 pub use table::{IdList, ImageRow, ImageTable, Labels, Place, PoolWeights, SplitLists};
-pub use views::{MultiCrop, PlainViews, Views, contact_sheet};
+pub use views::{Ahead, MultiCrop, PlainViews, Views, contact_sheet, time_views};

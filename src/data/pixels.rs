@@ -4,9 +4,10 @@
 
 use std::collections::HashMap;
 use std::fs::File;
-use std::os::unix::fs::FileExt;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
+
+use memmap2::Mmap;
 
 use super::image::{MAX_FILE_BYTES, Rgb, decode_frame};
 use super::layout::npy;
@@ -36,9 +37,10 @@ pub struct Pictures<'a> {
     packed: Mutex<HashMap<Digest, Arc<PackedArray>>>,
 }
 
-/// An open packed array whose bytes have been checked.
+/// A packed array whose bytes have been checked, mapped into memory: what is read again and again stays in the system's page cache, once
+/// for all that read it, and goes from there when memory is short.
 struct PackedArray {
-    file: File,
+    bytes: Mmap,
     shape: npy::Shape,
 }
 
@@ -76,12 +78,12 @@ impl<'a> Pictures<'a> {
         if row as usize >= shape.images {
             return Err(Failure::new(format!("row {row} lies beyond the {} of its array", thousands(shape.images))));
         }
-        let mut bytes = vec![0; shape.image_bytes()];
-        let at = shape.data_at + u64::from(row) * bytes.len() as u64;
-        packed.file.read_exact_at(&mut bytes, at).doing(|| "failed to read a packed array")?;
+        let at = shape.data_at as usize + row as usize * shape.image_bytes();
+        let bytes = packed.bytes.get(at..at + shape.image_bytes());
+        let bytes = bytes.ok_or_else(|| Failure::new(format!("the array is cut off within row {row}")))?;
         match shape.channels {
-            1 => Rgb::from_grey(shape.width, shape.height, &bytes),
-            _ => Rgb::new(shape.width, shape.height, bytes),
+            1 => Rgb::from_grey(shape.width, shape.height, bytes),
+            _ => Rgb::new(shape.width, shape.height, bytes.to_vec()),
         }
     }
 
@@ -99,7 +101,10 @@ impl<'a> Pictures<'a> {
         }
         let mut file = File::open(&path).doing(what)?;
         let shape = npy::Shape::read(&mut file).map_err(|failure| failure.while_doing(what()))?;
-        let packed = Arc::new(PackedArray { file, shape });
+        // SAFETY: a map is sound while nobody writes to the file. Arrays are objects of the store, which are never written again, only
+        // replaced; their bytes have just been held against their digest.
+        let bytes = unsafe { Mmap::map(&file) }.doing(what)?;
+        let packed = Arc::new(PackedArray { bytes, shape });
         open.insert(*digest, Arc::clone(&packed));
         Ok(packed)
     }

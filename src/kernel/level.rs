@@ -12,8 +12,26 @@ pub enum Level {
     Avx512,
 }
 
+#[cfg(test)]
+thread_local! {
+    static LIMIT: std::cell::Cell<Option<Level>> = const { std::cell::Cell::new(None) };
+}
+
+/// Does some work on this thread as on a machine that has no more than this.
+#[cfg(test)]
+pub fn limited_to<R>(level: Level, work: impl FnOnce() -> R) -> R {
+    LIMIT.set(Some(level));
+    let made = work();
+    LIMIT.set(None);
+    made
+}
+
 /// Returns what this machine has, asked once.
 pub fn level() -> Level {
+    #[cfg(test)]
+    if let Some(limit) = LIMIT.get() {
+        return limit;
+    }
     static LEVEL: OnceLock<Level> = OnceLock::new();
     *LEVEL.get_or_init(|| {
         #[cfg(target_arch = "x86_64")]

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::backbone::{Backbone, PICTURE_MEMORY, model_bytes, preprocessing};
 use super::io::{self, Shelf};
-use super::kinds::{CURVE, HEAD, IMAGES, LOG, MODEL, SHEET, SNAPSHOTS, WEIGHTS};
+use super::kinds::{CURVE, HEAD, IMAGES, LOG, MODEL, PACK, SHEET, SNAPSHOTS, WEIGHTS};
 use super::watch::snapshots_bytes;
 use crate::data::{self, Augment, MultiCrop, PlainViews, Recipe, contact_sheet};
 use crate::diagnostic::{Context, Failure};
@@ -38,6 +38,8 @@ crate::params! {
     pub struct Dino {
         pub images: Ref = Ref::default(),
         pub backbone: Backbone = Backbone::default(),
+        /// A `Pack` of the images, so that they are not decoded again in every epoch; no view differs for it.
+        pub pack: Ref = Ref::default(),
         /// A model to start from; random weights without one.
         pub start: Ref = Ref::default(),
         pub preset: Preset = Preset::Paper,
@@ -182,7 +184,13 @@ impl Stage for Dino {
     fn inputs(&self) -> Vec<Input> {
         let start = Input::optional("start", &self.start, MODEL);
         let weights = Input::beside("weights", &self.images, WEIGHTS);
-        vec![Input::required("images", &self.images, IMAGES), weights, start, Input::optional("watch", &self.watch, IMAGES)]
+        vec![
+            Input::required("images", &self.images, IMAGES),
+            weights,
+            start,
+            Input::optional("watch", &self.watch, IMAGES),
+            Input::optional("pack", &self.pack, PACK),
+        ]
     }
 
     fn outputs(&self) -> Vec<Output> {
@@ -218,7 +226,8 @@ impl Stage for Dino {
         let shelf = Shelf(io.library());
         io::write_bytes(io, "sheet", &contact_sheet(&images, &shelf, &recipe, io.seed(), 6)?)?;
         let weights_of_images = io.optional("weights").map(|_| io::pool_weights(io, "weights")?.of(&images)).transpose()?;
-        let views = MultiCrop::new(&images, &shelf, recipe.clone(), io.seed(), PICTURE_MEMORY, io.monitor())?;
+        let held = io::packed(io, &images, recipe.base, recipe.resize)?;
+        let views = MultiCrop::new(&held, &shelf, recipe.clone(), io.seed(), PICTURE_MEMORY, io.monitor())?;
         let views = views.weighted(weights_of_images.unwrap_or_default());
         let watched = io.optional("watch").map(|_| io::images(io, "watch")).transpose()?;
         let look = preprocessing(&recipe);

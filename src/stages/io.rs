@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::data::{Alike, Files, ImageRow, ImageTable, Labels, PoolWeights, Prints, SplitLists};
+use crate::data::{Alike, Files, Filter, ImageRow, ImageTable, Labels, Pack, PoolWeights, Prints, SplitLists};
 use crate::diagnostic::{Context, Failure};
 use crate::digest::Digest;
 use crate::params::Ref;
@@ -54,6 +54,14 @@ pub(super) fn check_near(near: Option<u32>, prints: &Ref) -> Option<Complaint> {
 /// Reads the weights of a pool's images at a port.
 pub(super) fn pool_weights(io: &Io, role: &str) -> Result<PoolWeights, Failure> {
     PoolWeights::read(open(io.input(role)?)?).map_err(|f| f.while_doing(format!("input `{role}`")))
+}
+
+/// Lets the pack at port `pack` stand for the files of `images`, where one is connected: pictures of this side, resized by this filter.
+pub(super) fn packed(io: &Io, images: &ImageTable, side: usize, filter: Filter) -> Result<ImageTable, Failure> {
+    match io.optional("pack") {
+        Some(_) => json::<Pack>(io, "pack")?.under(images, side, filter),
+        None => Ok(images.clone()),
+    }
 }
 
 /// Reads all bytes at a port.

@@ -8,6 +8,8 @@ pub const IMAGES: Kind = Kind("images");
 pub const LABELS: Kind = Kind("labels");
 /// Pictures unpacked into one array.
 pub const PIXELS: Kind = Kind("pixels");
+/// Which pictures an array holds that were decoded and resized once.
+pub const PACK: Kind = Kind("pack");
 /// What a scan of the data set found odd.
 pub const SCAN: Kind = Kind("scan notes");
 /// Ids of the train, test and validation parts.

@@ -11,6 +11,7 @@ mod import_features;
 mod ingest;
 mod fingerprints;
 mod split;
+mod pack;
 mod pool;
 mod dino;
 mod watch; // the snapshots of a training against labels

@@ -11,6 +11,7 @@ use super::fingerprints::Fingerprints;
 use super::import::Import;
 use super::import_features::ImportFeatures;
 use super::ingest::Ingest;
+use super::pack::Pack;
 use super::pool::Pool;
 use super::report::Report;
 use super::split::Split;
@@ -29,6 +30,7 @@ pub enum Step {
     Fingerprints(Fingerprints),
     Split(Split),
     Pool(Pool),
+    Pack(Pack),
     Dino(Dino),
     Watch(Watch),
     Supervised(Supervised),
@@ -49,6 +51,7 @@ impl Step {
             Self::Ingest(stage) => Arc::new(stage),
             Self::Fingerprints(stage) => Arc::new(stage),
             Self::Split(stage) => Arc::new(stage),
+            Self::Pack(stage) => Arc::new(stage),
             Self::Pool(stage) => Arc::new(stage),
             Self::Dino(stage) => Arc::new(stage),
             Self::Watch(stage) => Arc::new(stage),

@@ -8,7 +8,7 @@ use super::backbone::{Backbone, PICTURE_MEMORY, everyone, model_bytes};
 use super::dino::patches_fit;
 use super::feature_set::MAIN;
 use super::io::{self, Shelf};
-use super::kinds::{CURVE, IMAGES, LABELS, MODEL, SPLIT, SWEEP, TABLES};
+use super::kinds::{CURVE, IMAGES, LABELS, MODEL, PACK, SPLIT, SWEEP, TABLES};
 use super::results::Results;
 use super::rows::{Count, Rows, embed, tell_taken};
 use super::sweep::{groups, people};
@@ -29,6 +29,8 @@ crate::params! {
         pub images: Ref = Ref::default(),
         pub labels: Ref = Ref::default(),
         pub split: Ref = Ref::default(),
+        /// A `Pack` of the images, so that they are not decoded again in every epoch; no view differs for it.
+        pub pack: Ref = Ref::default(),
         pub backbone: Backbone = Backbone::default(),
         /// A model to start from; random weights without one.
         pub start: Ref = Ref::default(),
@@ -47,6 +49,8 @@ crate::params! {
         pub images: Ref = Ref::default(),
         pub labels: Ref = Ref::default(),
         pub split: Ref = Ref::default(),
+        /// A `Pack` of the images, so that they are not decoded again in every epoch; no view differs for it.
+        pub pack: Ref = Ref::default(),
         pub model: Ref = Ref::default(),
         /// Without a preset, that of the paper's supervised training.
         pub augment: Augment = Augment::default(),
@@ -174,6 +178,7 @@ impl Stage for Supervised {
             Input::required("labels", &self.labels, LABELS),
             Input::required("split", &self.split, SPLIT),
             Input::optional("start", &self.start, MODEL),
+            Input::optional("pack", &self.pack, PACK),
         ]
     }
 
@@ -198,7 +203,8 @@ impl Stage for Supervised {
         let bench = Bench::open(io, protocol!(self))?;
         let recipe = crop(&self.augment);
         let shelf = Shelf(io.library());
-        let augmented = MultiCrop::new(&bench.images, &shelf, recipe.clone(), io.seed(), PICTURE_MEMORY, io.monitor())?;
+        let held = io::packed(io, &bench.images, recipe.base, recipe.resize)?;
+        let augmented = MultiCrop::new(&held, &shelf, recipe.clone(), io.seed(), PICTURE_MEMORY, io.monitor())?;
         let side = recipe.views[0].side;
         let plain = PlainViews::new(&bench.images, &shelf, side, recipe.resize, recipe.normalise, PICTURE_MEMORY, io.monitor())?;
         let pieces = io.pieces(&json!({"of": made_from(io, &["images", "start"], &recipe)?, "network": self.backbone.sizes()?}))?;
@@ -263,6 +269,7 @@ impl Stage for LinearProbe {
             Input::required("labels", &self.labels, LABELS),
             Input::required("split", &self.split, SPLIT),
             Input::required("model", &self.model, MODEL),
+            Input::optional("pack", &self.pack, PACK),
         ]
     }
 
@@ -291,7 +298,8 @@ impl Stage for LinearProbe {
         let mut recipe = crop(&self.augment);
         recipe.normalise = how.normalisation;
         let shelf = Shelf(io.library());
-        let augmented = MultiCrop::new(&bench.images, &shelf, recipe.clone(), io.seed(), PICTURE_MEMORY, io.monitor())?;
+        let held = io::packed(io, &bench.images, recipe.base, recipe.resize)?;
+        let augmented = MultiCrop::new(&held, &shelf, recipe.clone(), io.seed(), PICTURE_MEMORY, io.monitor())?;
         let plain = PlainViews::new(&bench.images, &shelf, how.side, how.filter, how.normalisation, PICTURE_MEMORY, io.monitor())?;
         let encoder = open_backbone(&model.about.sizes, model.weights, gpu.as_ref())?;
         let scope = json!({"model": Digest::of(&bytes), "look": how});

@@ -3,7 +3,6 @@
 //! Labels are not known here, and there is no way to hand them in.
 
 use std::path::Path;
-use std::sync::mpsc::sync_channel;
 use std::time::{Duration, Instant};
 
 use candle_core::Device;
@@ -25,6 +24,9 @@ use crate::kernel::memory;
 use crate::model::{HeadSizes, Sizes, Weights};
 use crate::stage::Monitor;
 
+/// Steps whose views wait while one is computed; those of one more are being made.
+const STEPS_WAITING: usize = 1;
+
 /// A finished training.
 pub struct TrainedDino {
     pub state: State,
@@ -38,7 +40,7 @@ fn make_parts(source: &dyn data::Views, n_views: usize, images: &[(usize, u64)],
     (0..parts).map(|part| make_views(source, n_views, &images[cut(part)..cut(part + 1)])).collect()
 }
 
-/// Makes the views of some images, image by image side by side.
+/// Makes the views of some images: images side by side, the views of each in turn, so that it is decoded once.
 fn make_views(source: &dyn data::Views, n_views: usize, images: &[(usize, u64)]) -> Result<Views, Failure> {
     let (global, local) = (source.side(0), if n_views > 2 { source.side(2) } else { 0 });
     let batch = images.len();
@@ -50,14 +52,15 @@ fn make_views(source: &dyn data::Views, n_views: usize, images: &[(usize, u64)])
         local_side: local,
         n_local: n_views - 2,
     };
-    let fill = |out: &mut [f32], side: usize, first: usize| {
-        out.par_chunks_mut((side * side * 3).max(1)).enumerate().try_for_each(|(i, out)| {
-            let (image, times) = images[i % batch];
-            source.fill(image, times, first + i / batch, out)
-        })
-    };
-    fill(&mut views.global, global, 0)?;
-    fill(&mut views.local, local, 2)?;
+    let mut rooms: Vec<Vec<&mut [f32]>> = images.iter().map(|_| Vec::with_capacity(n_views)).collect();
+    let globals = views.global.chunks_mut((global * global * 3).max(1));
+    let locals = views.local.chunks_mut((local * local * 3).max(1));
+    for (i, room) in globals.enumerate().chain(locals.enumerate()) {
+        rooms[i % batch].push(room);
+    }
+    rooms.into_par_iter().with_max_len(1).zip(images).try_for_each(|(rooms, (image, times))| {
+        rooms.into_iter().enumerate().try_for_each(|(view, out)| source.fill(*image, *times, view, out))
+    })?;
     Ok(views)
 }
 
@@ -109,17 +112,9 @@ pub fn train_dino(
     let watch_every = watch.map_or(0, |watch| watch.every.map_or((plan.steps / 20).max(1), |n| n as u64));
     let mut warned = false;
     std::thread::scope(|scope| {
-        // One batch ahead: the views of the next step are made while this one is computed.
-        let (sender, receiver) = sync_channel(1);
         let (plan, mix) = (&plan, &mix);
-        scope.spawn(move || {
-            for step in first..plan.steps {
-                let images = members(seed, plan, mix, step);
-                if sender.send(make_parts(source, n_views, &images, plan.parts)).is_err() {
-                    return;
-                }
-            }
-        });
+        let make = move |step| make_parts(source, n_views, &members(seed, plan, mix, step), plan.parts);
+        let mut ahead = data::Ahead::start(scope, first..plan.steps, STEPS_WAITING, rayon::current_num_threads(), make)?;
         let (mut saved, mut cost) = (Instant::now(), Duration::ZERO);
         let clock = Instant::now();
         for step in first..plan.steps {
@@ -130,7 +125,7 @@ pub fn train_dino(
             if let Some(watch) = watch.filter(|_| step % watch_every == 0) {
                 snapshots.take(step, &*dino, watch.pictures)?;
             }
-            let views = receiver.recv().map_err(|_| Failure::new("the loader stopped"))??;
+            let views = ahead.next().ok_or_else(|| Failure::new("the loader stopped"))??;
             let said = dino.step(&views, &plan.at(step)).map_err(|failure| name_checkpoint(failure, folder))?;
             if step % plan.curve_every == 0 || step + 1 == plan.steps {
                 rows.push(plan.row(step, &said, effective_rank(dino.seen(), sizes.dim())));
@@ -183,7 +178,7 @@ fn look_at_memory(
         global_side: source.side(0),
         local_side: if n_views > 2 { source.side(2) } else { 0 },
         n_local: n_views - 2,
-        steps_of_views: 3,
+        steps_of_views: STEPS_WAITING + 2,
     };
     monitor.note(&format!("memory: {}", Footprint::of(sizes, head, &setting).words()));
     memory::available().map_or(Ok(()), |bytes| refuse_too_large(sizes, head, &setting, bytes))

@@ -144,4 +144,32 @@ mod tests {
         }
         assert!((mean - 0.3).abs() < 0.01, "{mean}");
     }
+
+    #[test]
+    fn corners_angles_areas_and_ratios_have_the_distributions_of_torchvision() {
+        let steps = Augment::default().recipe().views[0].steps.clone();
+        let drawn: Vec<Drawn> = (0..4_000).map(|i| draw(&steps, 256, 200, &Stream::new(2, "view").at(i))).collect();
+        let mean = |values: &[f64]| values.iter().sum::<f64>() / values.len() as f64;
+        let uniform = |values: Vec<f64>, low: f64, high: f64, what: &str| {
+            let (mean, middle) = (mean(&values), (low + high) / 2.0);
+            let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / values.len() as f64;
+            assert!(values.iter().all(|v| (low..=high).contains(v)), "{what}");
+            assert!((mean - middle).abs() < 0.02 * (high - low), "{what}: {mean} beside {middle}");
+            assert!((variance * 12.0 / (high - low).powi(2) - 1.0).abs() < 0.1, "{what}: variance {variance}");
+        };
+        let seen: Vec<[[f64; 2]; 4]> = drawn.iter().filter_map(|d| d.perspective).collect();
+        assert!((seen.len() as f64 / 4_000.0 - 0.75).abs() < 0.025, "{}", seen.len());
+        for (corner, [x, y]) in [[0.0, 0.0], [255.0, 0.0], [255.0, 199.0], [0.0, 199.0]].into_iter().enumerate() {
+            uniform(seen.iter().map(|c| (c[corner][0] - x).abs()).collect(), 0.0, 64.0, "corners across");
+            uniform(seen.iter().map(|c| (c[corner][1] - y).abs()).collect(), 0.0, 50.0, "corners down");
+        }
+        uniform(drawn.iter().map(|d| d.rotate.unwrap()).collect(), -180.0, 180.0, "angles");
+        // Where every ratio fits, areas are uniform and logarithms of ratios too.
+        let locals = Steps { crop: Crop { scale: (0.1, 0.4), ..Crop::default() }, ..Steps::default() };
+        let crops: Vec<[f64; 4]> =
+            (0..4_000).map(|i| draw(&locals, 256, 256, &Stream::new(2, "view").at(i)).crop.map(|v| v as f64)).collect();
+        uniform(crops.iter().map(|[_, _, w, h]| (w * h / 65_536.0).clamp(0.1, 0.4)).collect(), 0.1, 0.4, "areas");
+        let most = (4.0_f64 / 3.0).ln();
+        uniform(crops.iter().map(|[_, _, w, h]| (w / h).ln().clamp(-most, most)).collect(), -most, most, "ratios");
+    }
 }

@@ -10,6 +10,6 @@ mod steps;
 pub mod ops;
 
 pub use apply::Workbench;
-pub use draw::{Drawn, draw};
-pub use preset::{Augment, Preset, Recipe, ViewRecipe};
+pub use draw::{Colour, Drawn, draw};
+pub use preset::{Augment, Preset, Recipe, Resampling, ViewRecipe};
 pub use steps::{Blur, Crop, Fill, Jitter, Perspective, Rotate, Step, Steps};

@@ -1,4 +1,4 @@
-//! Pictures at their base size: in memory where they fit, else decoded at each access.
+//! Pictures at their base size: mapped where they are packed so, in memory where they fit, else decoded at each access.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use crate::data::image::{Filter, Rgb, Scaler};
 use crate::data::pixels::{Files, Pictures};
-use crate::data::table::{ImageRow, ImageTable};
+use crate::data::table::{ImageRow, ImageTable, Place};
 use crate::diagnostic::{Failure, count};
 use crate::stage::Monitor;
 
@@ -45,7 +45,11 @@ impl<'a> Held<'a> {
         let pictures = Pictures::new(files);
         let n_images = images.len();
         let bytes = base * base * 3;
-        let source = if (n_images as u64).saturating_mul(bytes as u64) <= memory {
+        // Rows of a mapped array at this very size are in memory already, as far as there is room.
+        let is_mapped = |row: &ImageRow| matches!(row.place, Place::Row(_)) && [row.width, row.height] == [base as u32; 2];
+        let source = if images.rows().iter().all(is_mapped) {
+            Source::Each { pictures, rows: images.rows().to_vec() }
+        } else if (n_images as u64).saturating_mul(bytes as u64) <= memory {
             Source::Memory(load_all(images, &pictures, base, filter, monitor)?)
         } else {
             let needed = (n_images as u64 * bytes as u64) >> 20;

@@ -1,11 +1,15 @@
 //! What a training loop asks of the data, and who answers.
 
 mod contract;
+mod ahead; // the steps of a loop, made before their turn
+mod bench;
 mod held;
 mod multicrop;
 mod plain;
 mod sheet;
 
+pub use ahead::Ahead;
+pub use bench::time_views;
 pub use contract::Views;
 pub use multicrop::MultiCrop;
 pub use plain::PlainViews;

@@ -66,7 +66,7 @@ impl<'a> MultiCrop<'a> {
             let base = self.pictures.get(image, desk)?;
             let stream = Stream::new(self.seed, "view").at(epoch).at(self.ids[image]).at(view as u64);
             let drawn = draw(&how.steps, base.width(), base.height(), &stream);
-            Ok(take(bench.view(base, how.side, &drawn)?))
+            Ok(take(bench.view(base, how.side, &drawn, self.recipe.resampling)?))
         })
     }
 }

@@ -3,7 +3,7 @@
 use rayon::prelude::*;
 
 use super::*;
-use crate::data::{Augment, Filter, ImageRow, ImageTable, KnownFiles, Normalisation, Place, Preset};
+use crate::data::{Augment, Filter, ImageRow, ImageTable, KnownFiles, Normalisation, Pack, Place, Preset};
 use crate::digest::Digest;
 use crate::stage::Silent;
 
@@ -55,6 +55,31 @@ fn views_are_the_same_in_memory_or_decoded_for_one_thread_or_many() {
     let one = rayon::ThreadPoolBuilder::new().num_threads(1).build().unwrap();
     assert_eq!(expected, one.install(|| all_views(&held)));
     assert!(expected.iter().flatten().all(|v| (-1.0..=1.0).contains(v)));
+}
+
+#[test]
+fn views_of_packed_pictures_are_those_of_the_pictures_and_another_size_is_refused() {
+    let (images, mut files, folder) = set();
+    let path = folder.path().join("pack.npy");
+    let pack = Pack::make(&[images.clone(), images.clone()], &files, 16, Filter::Nearest, &path, &Silent).unwrap();
+    assert_eq!(pack.from.len(), 3, "each picture once");
+    let packed = pack.under(&images, 16, Filter::Nearest).unwrap();
+    assert!(packed.rows().iter().zip(images.rows()).all(|(packed, row)| packed.id == row.id && packed.file == pack.pixels));
+    let expected = all_views(&MultiCrop::new(&images, &files, recipe(), 7, u64::MAX, &Silent).unwrap());
+    files.0.insert(pack.pixels, path);
+    assert_eq!(expected, all_views(&MultiCrop::new(&packed, &files, recipe(), 7, 0, &Silent).unwrap()));
+    for (side, filter) in [(12, Filter::Nearest), (16, Filter::Bilinear)] {
+        assert!(pack.under(&images, side, filter).unwrap_err().message().starts_with("the pack holds pictures of side 16 by Nearest"));
+    }
+}
+
+#[test]
+fn a_pack_lists_the_pictures_that_cannot_be_read() {
+    let (images, files, folder) = set();
+    let rows = images.rows().iter().map(|row| ImageRow { file: Digest::of(b"elsewhere"), ..row.clone() }).collect();
+    let lost = ImageTable::new(rows).unwrap();
+    let failure = Pack::make(&[lost], &files, 16, Filter::Nearest, &folder.path().join("pack.npy"), &Silent).unwrap_err();
+    assert!(failure.message().starts_with("3 pictures cannot be read:\n  image `image 0`"), "{failure}");
 }
 
 #[test]

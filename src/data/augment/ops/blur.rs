@@ -1,6 +1,10 @@
 //! Gaussian blur, with torchvision's kernel and its mirrored edge.
 
 use crate::data::image::Rgb;
+use crate::kernel::vectorised;
+
+/// Most taps from the middle of a kernel outwards: kernels have up to 99 (see `Steps::check`).
+const MOST_TAPS: usize = 50;
 
 /// Working memory of [`blur`].
 #[derive(Default)]
@@ -20,6 +24,7 @@ pub fn blur(picture: &mut Rgb, side: usize, sigma: f64, memory: &mut BlurMemory)
         return;
     }
     let (width, height) = (picture.width(), picture.height());
+    let none: [&[f32]; 2] = [&[]; 2];
     let stride = width * 3;
     memory.rows.resize(height * stride, 0.0);
     memory.padded.resize((width + 2 * reach) * 3, 0.0);
@@ -28,42 +33,72 @@ pub fn blur(picture: &mut Rgb, side: usize, sigma: f64, memory: &mut BlurMemory)
         let row = &picture.pixels()[y * stride..][..stride];
         let (before, rest) = memory.padded.split_at_mut(reach * 3);
         let (middle, after) = rest.split_at_mut(stride);
-        middle.iter_mut().zip(row).for_each(|(to, from)| *to = f32::from(*from));
+        widen(row, middle);
         for i in 0..reach {
             let left = mirrored(i as i64 - reach as i64, width) * 3;
             before[i * 3..][..3].copy_from_slice(&middle[left..left + 3]);
             let right = mirrored((width + i) as i64, width) * 3;
             after[i * 3..][..3].copy_from_slice(&middle[right..right + 3]);
         }
-        let out = &mut memory.rows[y * stride..][..stride];
         let at = |offset: usize| &memory.padded[offset * 3..][..stride];
-        out.iter_mut().zip(at(reach)).for_each(|(to, v)| *to = v * taps[0]);
-        for (j, tap) in taps.iter().enumerate().skip(1) {
-            add(out, at(reach - j), at(reach + j), *tap);
-        }
+        let mut pairs = [none; MOST_TAPS];
+        pairs.iter_mut().zip(0..=reach).for_each(|(pair, j)| *pair = [at(reach - j), at(reach + j)]);
+        weighted(&taps, &pairs, &mut memory.rows[y * stride..][..stride]);
     }
     for y in 0..height {
         let at = |row: i64| &memory.rows[mirrored(row, height) * stride..][..stride];
-        let y = y as i64;
-        memory.sums.iter_mut().zip(at(y)).for_each(|(to, v)| *to = v * taps[0]);
-        for (j, tap) in taps.iter().enumerate().skip(1) {
-            add(&mut memory.sums, at(y - j as i64), at(y + j as i64), *tap);
-        }
-        let out = &mut picture.pixels_mut()[y as usize * stride..][..stride];
-        // The sums are not negative, so that adding a half and cutting off rounds.
-        out.iter_mut().zip(&memory.sums).for_each(|(to, v)| *to = (v + 0.5) as u8);
+        let mut pairs = [none; MOST_TAPS];
+        pairs.iter_mut().zip(0..=reach as i64).for_each(|(pair, j)| *pair = [at(y as i64 - j), at(y as i64 + j)]);
+        weighted(&taps, &pairs, &mut memory.sums);
+        round(&memory.sums, &mut picture.pixels_mut()[y * stride..][..stride]);
     }
 }
 
-fn add(out: &mut [f32], a: &[f32], b: &[f32], tap: f32) {
-    for ((to, a), b) in out.iter_mut().zip(a).zip(b) {
-        *to += tap * (a + b);
+/// Numbers that are summed up side by side, in registers.
+const RUN: usize = 64;
+
+vectorised! {
+    /// out = taps[0] · pairs[0][0] + Σ taps[j] · (pairs[j][0] + pairs[j][1]), in the order of the taps.
+    fn weighted(taps: &[f32], pairs: &[[&[f32]; 2]], out: &mut [f32]) {
+        let (runs, rest) = out.as_chunks_mut::<RUN>();
+        let after = runs.len() * RUN;
+        for (i, run) in runs.iter_mut().enumerate() {
+            let of = |values: &[f32]| -> [f32; RUN] { std::array::from_fn(|k| values[i * RUN..][..RUN][k]) };
+            let mut sums = of(pairs[0][0]).map(|v| v * taps[0]);
+            for (tap, [a, b]) in taps[1..].iter().zip(&pairs[1..]) {
+                let (a, b) = (&a[i * RUN..][..RUN], &b[i * RUN..][..RUN]);
+                for k in 0..RUN {
+                    sums[k] += tap * (a[k] + b[k]);
+                }
+            }
+            *run = sums;
+        }
+        for (k, to) in rest.iter_mut().enumerate() {
+            *to = pairs[0][0][after + k] * taps[0];
+            for (tap, [a, b]) in taps[1..].iter().zip(&pairs[1..]) {
+                *to += tap * (a[after + k] + b[after + k]);
+            }
+        }
+    }
+}
+
+vectorised! {
+    fn widen(from: &[u8], to: &mut [f32]) {
+        to.iter_mut().zip(from).for_each(|(to, from)| *to = f32::from(*from));
+    }
+}
+
+vectorised! {
+    /// Rounds means of 8-bit values.
+    fn round(from: &[f32], to: &mut [u8]) {
+        // SAFETY: not negative, and hardly beyond 255; adding a half and cutting off rounds.
+        to.iter_mut().zip(from).for_each(|(to, v)| *to = (unsafe { (v + 0.5).to_int_unchecked::<i32>() }) as u8);
     }
 }
 
 /// The kernel from its middle outwards, normalised; taps too small to change an 8-bit value are left out.
 fn half_kernel(side: usize, sigma: f64) -> Vec<f32> {
-    let half = side / 2;
+    let half = (side / 2).min(MOST_TAPS - 1);
     let weights: Vec<f64> = (0..=half).map(|x| (-0.5 * (x as f64 / sigma).powi(2)).exp()).collect();
     let total = weights[0] + 2.0 * weights[1..].iter().sum::<f64>();
     let kept = weights.iter().take_while(|w| **w / total > 1e-6).count().max(1);
