@@ -158,7 +158,7 @@ impl Stage for Dino {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn params(&self) -> Value {

@@ -50,7 +50,7 @@ impl Stage for Features {
     }
 
     fn version(&self) -> u32 {
-        3
+        4
     }
 
     fn params(&self) -> Value {

@@ -29,7 +29,7 @@ impl Stage for Fingerprints {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn params(&self) -> Value {

@@ -152,7 +152,7 @@ impl Stage for Supervised {
     }
 
     fn version(&self) -> u32 {
-        5
+        6
     }
 
     fn params(&self) -> Value {
@@ -249,7 +249,7 @@ impl Stage for LinearProbe {
     }
 
     fn version(&self) -> u32 {
-        6
+        7
     }
 
     fn params(&self) -> Value {
