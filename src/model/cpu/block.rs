@@ -3,16 +3,16 @@
 use std::ops::Range;
 
 use super::linear::{Linear, Norm, Scaled};
+use super::mlp::{Mlp, MlpTape, Purpose, gelu_for};
 use crate::kernel::{
-    BatchNorm, LayerNorm, Maps, QkvShape, XcaSaved, affine, batch_norm_eval, batch_norm_train, depthwise, depthwise_weights, gelu,
-    gelu_backward, gelu_only, layer_norm, layer_norm_backward, multiply, xca_backward, xca_forward,
+    BatchNorm, LayerNorm, Maps, QkvShape, XcaSaved, affine, batch_norm_eval, batch_norm_train, depthwise, depthwise_weights, layer_norm,
+    layer_norm_backward, multiply, xca_backward, xca_forward,
 };
 use crate::model::{Layout, XcitSizes};
 
 /// Where a block's parameters and statistics lie.
 pub struct Block {
     norm1: Norm,
-    norm2: Norm,
     norm3: Norm,
     temperature: Range<usize>,
     qkv: Linear,
@@ -25,8 +25,7 @@ pub struct Block {
     conv2: Range<usize>,
     conv2_bias: Range<usize>,
     gamma3: Range<usize>,
-    fc1: Linear,
-    fc2: Scaled,
+    mlp: Mlp,
     dim: usize,
     heads: usize,
 }
@@ -41,9 +40,7 @@ pub struct BlockTape {
     ln3: LayerNorm,
     conv_slope: Vec<f32>,
     bn: BatchNorm,
-    ln2: LayerNorm,
-    hidden: Vec<f32>,
-    hidden_slope: Vec<f32>,
+    mlp: MlpTape,
 }
 
 /// Buffers that every block uses in turn.
@@ -60,16 +57,6 @@ fn taps(weight: &[f32], scale: Option<&[f32]>) -> Vec<f32> {
     (0..9).flat_map(|t| (0..c).map(move |i| weight[i * 9 + t] * scale.map_or(1.0, |s| s[i]))).collect()
 }
 
-/// GELU of x + bias, and its slope where a backward pass may follow.
-pub(super) fn gelu_for(learn: bool, x: &mut [f32], slope: &mut Vec<f32>, bias: &[f32]) {
-    if learn {
-        slope.resize(x.len(), 0.0);
-        gelu(x, slope, bias);
-    } else {
-        gelu_only(x, bias);
-    }
-}
-
 impl Block {
     /// Finds the parameters of block `i`.
     pub fn find(layout: &Layout, sizes: &XcitSizes, i: usize) -> Self {
@@ -78,7 +65,6 @@ impl Block {
         let linear = |part: &str, inputs, outputs| Linear::find(layout, &name(part), inputs, outputs);
         Self {
             norm1: Norm::find(layout, &name("norm1")),
-            norm2: Norm::find(layout, &name("norm2")),
             norm3: Norm::find(layout, &name("norm3")),
             temperature: layout.at(&name("attn.temperature")),
             qkv: linear("attn.qkv", d, 3 * d),
@@ -91,8 +77,7 @@ impl Block {
             conv2: layout.at(&name("local_mp.conv2.weight")),
             conv2_bias: layout.at(&name("local_mp.conv2.bias")),
             gamma3: layout.at(&name("gamma3")),
-            fc1: linear("mlp.fc1", d, 4 * d),
-            fc2: Scaled { linear: linear("mlp.fc2", 4 * d, d), gamma: Some(layout.at(&name("gamma2"))) },
+            mlp: Mlp::find(layout, &format!("blocks.{i}"), d, Some(layout.at(&name("gamma2")))),
             dim: d,
             heads: sizes.heads,
         }
@@ -136,12 +121,7 @@ impl Block {
         let bias: Vec<f32> = p[self.conv2_bias.clone()].iter().zip(gamma).map(|(b, g)| b * g).collect();
         depthwise(maps, u, &taps(&p[self.conv2.clone()], Some(gamma)), &bias, false, true, x);
 
-        layer_norm(x, self.dim, &mut tape.ln2);
-        let (w, b) = self.norm2.values(p);
-        affine(&tape.ln2.normalised, w, b, u);
-        self.fc1.forward_without_bias(p, u, &mut tape.hidden);
-        gelu_for(learn, &mut tape.hidden, &mut tape.hidden_slope, &p[self.fc1.bias.clone()]);
-        self.fc2.forward(p, &tape.hidden, x);
+        self.mlp.forward(p, if learn { Purpose::Learn } else { Purpose::Look }, x, &mut tape.mlp, u);
     }
 
     fn batch_norm(&self, buffers: &mut [f32], train: bool, bn: &mut BatchNorm) {
@@ -158,15 +138,8 @@ impl Block {
 
     /// Turns the gradient `d` of the stream behind the block into that before it, in place, and adds the parameters' gradients.
     pub fn backward(&self, p: &[f32], maps: Maps, tape: &BlockTape, d: &mut [f32], grads: &mut [f32], scratch: &mut Scratch) {
+        self.mlp.backward(p, None, &tape.mlp, d, grads, scratch);
         let Scratch { a: u, b: du, wide } = scratch;
-        self.fc2.backward(p, &tape.hidden, d, wide, grads);
-        gelu_backward(wide, &tape.hidden_slope, &mut grads[self.fc1.bias.clone()]);
-        let (w, b) = self.norm2.values(p);
-        affine(&tape.ln2.normalised, w, b, u);
-        self.fc1.backward_params(u, wide, false, grads);
-        self.fc1.backward_input(p, wide, false, du);
-        self.norm2.add(layer_norm_backward(du, &tape.ln2, w, d), grads);
-
         self.backward_lpi(p, maps, tape, d, grads, u, du);
 
         self.proj.backward(p, &tape.attended, d, u, grads);

@@ -4,6 +4,7 @@ mod block; // XCiT: cross-covariance attention, local patch interaction, MLP
 mod class_attention; // XCiT: the two blocks that gather the class token
 mod head; // DINO's projection head
 mod linear; // projections and their gradients
+mod mlp; // the half of a block that both families share
 mod network; // either family, as others meet it
 mod stem; // XCiT: patches, positions
 mod vit; // the whole vision transformer

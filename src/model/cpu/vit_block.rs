@@ -2,9 +2,10 @@
 
 use super::block::Scratch;
 use super::linear::{Linear, Norm, Scaled};
+use super::mlp::{Mlp, MlpTape, Purpose, of_branch};
 use crate::kernel::{
-    AttentionSaved, LayerNorm, QkvShape, affine, attend_row, attention_backward, attention_forward, attention_row, gelu, gelu_backward,
-    gelu_only, layer_norm, layer_norm_backward,
+    AttentionSaved, LayerNorm, QkvShape, affine, attend_row, attention_backward, attention_forward, attention_row, layer_norm,
+    layer_norm_backward,
 };
 use crate::model::{Layout, VitSizes};
 
@@ -13,9 +14,7 @@ pub struct VitBlock {
     norm1: Norm,
     qkv: Linear,
     proj: Scaled,
-    norm2: Norm,
-    fc1: Linear,
-    fc2: Scaled,
+    mlp: Mlp,
 }
 
 /// What a block keeps for its backward pass: about 14 numbers per token and channel.
@@ -25,9 +24,7 @@ pub struct VitBlockTape {
     qkv: Vec<f32>,
     attention: AttentionSaved,
     attended: Vec<f32>,
-    ln2: LayerNorm,
-    hidden: Vec<f32>,
-    hidden_slope: Vec<f32>,
+    mlp: MlpTape,
 }
 
 /// What drop path multiplies the images' attention and MLP by; none where all are kept.
@@ -44,9 +41,7 @@ impl VitBlock {
             norm1: Norm::find(layout, &name("norm1")),
             qkv: linear("attn.qkv", d, 3 * d),
             proj: Scaled { linear: linear("attn.proj", d, d), gamma: gamma("ls1.gamma") },
-            norm2: Norm::find(layout, &name("norm2")),
-            fc1: linear("mlp.fc1", d, 4 * d),
-            fc2: Scaled { linear: linear("mlp.fc2", 4 * d, d), gamma: gamma("ls2.gamma") },
+            mlp: Mlp::find(layout, &format!("blocks.{i}"), d, gamma("ls2.gamma")),
         }
     }
 
@@ -75,25 +70,8 @@ impl VitBlock {
         leave_out(kept.map(|kept| kept[0]), before, x);
 
         keep(kept, x, before);
-        self.mlp(p, learn, x, tape, u);
+        self.mlp.forward(p, if learn { Purpose::Learn } else { Purpose::LookAtFew }, x, &mut tape.mlp, u);
         leave_out(kept.map(|kept| kept[1]), before, x);
-    }
-
-    /// x += γ2·MLP(LN2 x), for any rows.
-    fn mlp(&self, p: &[f32], learn: bool, x: &mut [f32], tape: &mut VitBlockTape, u: &mut Vec<f32>) {
-        let (w, b) = self.norm2.values(p);
-        layer_norm(x, w.len(), &mut tape.ln2);
-        affine(&tape.ln2.normalised, w, b, u);
-        self.fc1.forward_without_bias(p, u, &mut tape.hidden);
-        let bias = &p[self.fc1.bias.clone()];
-        if learn {
-            tape.hidden_slope.resize(tape.hidden.len(), 0.0);
-            gelu(&mut tape.hidden, &mut tape.hidden_slope, bias);
-            self.fc2.forward(p, &tape.hidden, x);
-        } else {
-            gelu_only(&mut tape.hidden, bias);
-            self.fc2.forward_few(p, &tape.hidden, x, u);
-        }
     }
 
     /// Returns the class tokens (B × D) behind the block and leaves out what they do not need: all but k and v of the other tokens, five
@@ -108,7 +86,7 @@ impl VitBlock {
         self.qkv.forward_part(p, u, shape.tokens, 0..d, &mut tape.qkv);
         let mut class: Vec<f32> = x.chunks_exact(shape.tokens * d).flat_map(|image| image[..d].iter().copied()).collect();
         self.proj.forward_few(p, &attend_row(shape, &tape.qkv), &mut class, u);
-        self.mlp(p, false, &mut class, tape, u);
+        self.mlp.forward(p, Purpose::LookAtFew, &mut class, &mut tape.mlp, u);
         class
     }
 
@@ -128,15 +106,8 @@ impl VitBlock {
         grads: &mut [f32],
         scratch: &mut Scratch,
     ) {
+        self.mlp.backward(p, kept.map(|kept| kept[1]), &tape.mlp, d, grads, scratch);
         let Scratch { a: u, b: du, wide } = scratch;
-        self.fc2.backward(p, &tape.hidden, of_branch(kept.map(|kept| kept[1]), d, du), wide, grads);
-        gelu_backward(wide, &tape.hidden_slope, &mut grads[self.fc1.bias.clone()]);
-        let (w, b) = self.norm2.values(p);
-        affine(&tape.ln2.normalised, w, b, u);
-        self.fc1.backward_params(u, wide, false, grads);
-        self.fc1.backward_input(p, wide, false, du);
-        self.norm2.add(layer_norm_backward(du, &tape.ln2, w, d), grads);
-
         self.proj.backward(p, &tape.attended, of_branch(kept.map(|kept| kept[0]), d, du), u, grads);
         attention_backward(shape, &tape.qkv, &tape.attention, u, wide);
         let (w, b) = self.norm1.values(p);
@@ -162,13 +133,4 @@ fn leave_out(factors: Option<&[f32]>, before: &[f32], x: &mut [f32]) {
     for ((x, before), factor) in x.chunks_exact_mut(image).zip(before.chunks_exact(image)).zip(factors) {
         x.iter_mut().zip(before).for_each(|(x, b)| *x = b + factor * (*x - b));
     }
-}
-
-/// The gradient of a branch from that of the stream: s·d, made in `room`, or `d` itself.
-fn of_branch<'a>(factors: Option<&[f32]>, d: &'a [f32], room: &'a mut Vec<f32>) -> &'a [f32] {
-    let Some(factors) = factors else { return d };
-    let image = d.len() / factors.len();
-    room.clear();
-    d.chunks_exact(image).zip(factors).for_each(|(d, factor)| room.extend(d.iter().map(|d| d * factor)));
-    room
 }
