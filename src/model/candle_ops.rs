@@ -5,6 +5,8 @@
 
 use candle_core::{D, Result, Tensor};
 
+use super::candle_backward::with_backward;
+
 /// Divisor guard of layer norm in XCiT (timm).
 const LAYER_NORM_EPS: f64 = 1e-6;
 /// Divisor guard of batch norm (PyTorch's default).
@@ -17,22 +19,58 @@ const LENGTH_EPS: f64 = 1e-12;
 /// Returns `x W' + b` over the last axis: (.., in) with a weight (out, in) becomes (.., out).
 pub fn linear(x: &Tensor, weight: &Tensor, bias: Option<&Tensor>) -> Result<Tensor> {
     let mut shape = x.dims().to_vec();
-    let inputs = shape.pop().unwrap_or(1);
-    let rows = x.elem_count() / inputs.max(1);
-    let out = x.reshape((rows, inputs))?.matmul(&weight.t()?)?;
+    shape.pop();
     shape.push(weight.dim(0)?);
+    let x = rows(x)?;
     let out = match bias {
-        Some(bias) => out.broadcast_add(bias)?,
-        None => out,
+        None => x.matmul(&weight.t()?)?,
+        Some(bias) => with_backward(
+            "linear",
+            [&x, weight, bias],
+            |[x, weight, bias]| x.matmul(&weight.t()?)?.broadcast_add(bias),
+            |[x, weight, _], d| Ok([d.matmul(weight)?, d.t()?.matmul(x)?, d.sum(0)?]),
+        )?,
     };
     out.reshape(shape)
 }
 
-/// Normalises the last axis to mean 0 and (biased) variance 1, then scales and shifts.
-pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+/// (.., C) as (R, C).
+fn rows(x: &Tensor) -> Result<Tensor> {
+    let columns = x.dim(D::Minus1)?.max(1);
+    x.reshape((x.elem_count() / columns, columns))
+}
+
+/// Adds a branch whose last axis is scaled: x + branch · scale, with x and branch (.., C) and a scale (C).
+pub fn add_scaled(x: &Tensor, branch: &Tensor, scale: &Tensor) -> Result<Tensor> {
+    with_backward(
+        "add_scaled",
+        [x, branch, scale],
+        |[x, branch, scale]| x + branch.broadcast_mul(scale)?,
+        |[_, branch, scale], d| Ok([d.clone(), d.broadcast_mul(scale)?, rows(&(d * branch)?)?.sum(0)?]),
+    )
+}
+
+/// Takes the mean off the last axis and divides it by its deviation; returns that deviation too.
+fn standardised(x: &Tensor) -> Result<(Tensor, Tensor)> {
     let centred = x.broadcast_sub(&x.mean_keepdim(D::Minus1)?)?;
     let deviation = (centred.sqr()?.mean_keepdim(D::Minus1)? + LAYER_NORM_EPS)?.sqrt()?;
-    centred.broadcast_div(&deviation)?.broadcast_mul(weight)?.broadcast_add(bias)
+    Ok((centred.broadcast_div(&deviation)?, deviation))
+}
+
+/// Normalises the last axis to mean 0 and (biased) variance 1, then scales and shifts.
+pub fn layer_norm(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
+    with_backward(
+        "layer_norm",
+        [x, weight, bias],
+        |[x, weight, bias]| standardised(x)?.0.broadcast_mul(weight)?.broadcast_add(bias),
+        |[x, weight, _], d| {
+            let (x, deviation) = standardised(x)?;
+            let g = d.broadcast_mul(weight)?;
+            let along = x.broadcast_mul(&(&g * &x)?.mean_keepdim(D::Minus1)?)?;
+            let dx = (g.broadcast_sub(&g.mean_keepdim(D::Minus1)?)? - along)?.broadcast_div(&deviation)?;
+            Ok([dx, rows(&(d * x)?)?.sum(0)?, rows(d)?.sum(0)?])
+        },
+    )
 }
 
 /// Normalises `axis` to sum 1 through exponentials; the largest value is taken off first and counts as a constant.
@@ -62,23 +100,39 @@ pub fn l2_normalise(x: &Tensor, axis: usize) -> Result<Tensor> {
 ///
 /// Nine shifted products: candle's grouped convolution runs channel by channel.
 pub fn depthwise3(x: &Tensor, weight: &Tensor, bias: &Tensor) -> Result<Tensor> {
-    let (_, c, h, w) = x.dims4()?;
+    with_backward(
+        "depthwise3",
+        [x, weight, bias],
+        |[x, weight, bias]| shifted_sum(x, weight, false)?.broadcast_add(&per_channel(bias)?),
+        |[x, weight, _], d| {
+            let by_tap = shifts(x)?.map(|x| (x? * d)?.sum((0, 2, 3))).collect::<Result<Vec<_>>>()?;
+            let d_weight = Tensor::stack(&by_tap, 1)?.reshape(weight.shape())?;
+            Ok([shifted_sum(d, weight, true)?, d_weight, d.sum((0, 2, 3))?])
+        },
+    )
+}
+
+/// The map (B, C, H, W) shifted by each tap of a 3x3 kernel in turn, zeros coming in.
+fn shifts(x: &Tensor) -> Result<impl Iterator<Item = Result<Tensor>>> {
+    let (_, _, h, w) = x.dims4()?;
     let padded = x.pad_with_zeros(2, 1, 1)?.pad_with_zeros(3, 1, 1)?;
-    let weight = weight.reshape((1, c, 3, 3))?;
-    let mut sum = None;
-    for dy in 0..3 {
-        for dx in 0..3 {
-            let tap = weight.narrow(2, dy, 1)?.narrow(3, dx, 1)?;
-            let product = padded.narrow(2, dy, h)?.narrow(3, dx, w)?.broadcast_mul(&tap)?;
-            sum = Some(match sum {
-                None => product,
-                Some(sum) => (sum + product)?,
-            });
-        }
+    Ok((0..9).map(move |tap| padded.narrow(2, tap / 3, h)?.narrow(3, tap % 3, w)))
+}
+
+/// The sum of these, each times its tap; `turned` takes the taps from the last, which is the way back to the map.
+fn shifted_sum(x: &Tensor, weight: &Tensor, turned: bool) -> Result<Tensor> {
+    let c = x.dim(1)?;
+    let taps = weight.reshape((1, c, 9, 1))?;
+    let mut sum: Option<Tensor> = None;
+    for (i, x) in shifts(x)?.enumerate() {
+        let product = x?.broadcast_mul(&taps.narrow(2, if turned { 8 - i } else { i }, 1)?)?;
+        sum = Some(match sum {
+            None => product,
+            Some(sum) => (sum + product)?,
+        });
     }
-    let bias = bias.reshape((1, c, 1, 1))?;
     match sum {
-        Some(sum) => sum.broadcast_add(&bias),
+        Some(sum) => Ok(sum),
         None => unreachable!("nine taps were added"),
     }
 }
@@ -114,21 +168,43 @@ impl BatchNorm<'_> {
         if n < 2 {
             candle_core::bail!("batch norm needs more than one value per channel to train, got {n}");
         }
-        let mean = x.mean_keepdim((0, 2, 3))?;
-        let centred = x.broadcast_sub(&mean)?;
-        let var = centred.sqr()?.mean_keepdim((0, 2, 3))?;
         let blend = |old: &Tensor, new: Tensor| (old * (1.0 - BATCH_NORM_MOMENTUM))? + (new.flatten_all()? * BATCH_NORM_MOMENTUM)?;
-        let statistics = NewStatistics {
-            mean: blend(self.running_mean, mean.detach())?,
-            var: blend(self.running_var, (var.detach() * (n as f64 / (n - 1) as f64))?)?,
-        };
-        Ok((self.apply(&centred, &var)?, statistics))
+        let (mean, _, var) = centred(&x.detach())?;
+        let statistics =
+            NewStatistics { mean: blend(self.running_mean, mean)?, var: blend(self.running_var, (var * (n as f64 / (n - 1) as f64))?)? };
+        let out = with_backward(
+            "batch_norm",
+            [x, self.weight, self.bias],
+            |[x, weight, bias]| {
+                let (_, centred, var) = centred(x)?;
+                BatchNorm { weight, bias, ..*self }.apply(&centred, &var)
+            },
+            |[x, weight, _], d| {
+                let (_, centred, var) = centred(x)?;
+                let deviation = (var + BATCH_NORM_EPS)?.sqrt()?;
+                let x = centred.broadcast_div(&deviation)?;
+                let (d_weight, d_bias) = ((d * &x)?.sum_keepdim((0, 2, 3))?, d.sum_keepdim((0, 2, 3))?);
+                let n = (x.elem_count() / x.dim(1)?) as f64;
+                let along = x.broadcast_mul(&(&d_weight / n)?)?;
+                let dx = (d.broadcast_sub(&(&d_bias / n)?)? - along)?.broadcast_mul(&per_channel(weight)?.broadcast_div(&deviation)?)?;
+                Ok([dx, d_weight.flatten_all()?, d_bias.flatten_all()?])
+            },
+        )?;
+        Ok((out, statistics))
     }
 
     fn apply(&self, centred: &Tensor, var: &Tensor) -> Result<Tensor> {
         let scale = per_channel(self.weight)?.broadcast_div(&(var + BATCH_NORM_EPS)?.sqrt()?)?;
         centred.broadcast_mul(&scale)?.broadcast_add(&per_channel(self.bias)?)
     }
+}
+
+/// Returns each channel's mean, the map without it, and the biased variance.
+fn centred(x: &Tensor) -> Result<(Tensor, Tensor, Tensor)> {
+    let mean = x.mean_keepdim((0, 2, 3))?;
+    let centred = x.broadcast_sub(&mean)?;
+    let var = centred.sqr()?.mean_keepdim((0, 2, 3))?;
+    Ok((mean, centred, var))
 }
 
 fn per_channel(values: &Tensor) -> Result<Tensor> {

@@ -6,7 +6,7 @@
 
 use candle_core::{DType, Device, IndexOp, Result, Tensor};
 
-use super::candle_ops::{BatchNorm, depthwise3, l2_normalise, layer_norm, linear, softmax};
+use super::candle_ops::{BatchNorm, add_scaled, depthwise3, l2_normalise, layer_norm, linear, softmax};
 use super::candle_tensors::Tensors;
 use super::layout::Weights;
 use super::position::{CODE, position_code};
@@ -158,11 +158,11 @@ impl Pass<'_> {
     /// Cross-covariance attention, local interaction, MLP, each added with its LayerScale.
     fn block(&mut self, block: &str, x: &Tensor, rows: usize, columns: usize) -> Result<Tensor> {
         let out = self.cross_covariance(block, &self.layer_norm(&format!("{block}.norm1"), x)?)?;
-        let x = (x + out.broadcast_mul(self.get(block, "gamma1")?)?)?;
+        let x = add_scaled(x, &out, self.get(block, "gamma1")?)?;
         let out = self.local(block, &self.layer_norm(&format!("{block}.norm3"), &x)?, rows, columns)?;
-        let x = (&x + out.broadcast_mul(self.get(block, "gamma3")?)?)?;
+        let x = add_scaled(&x, &out, self.get(block, "gamma3")?)?;
         let out = self.mlp(block, &self.layer_norm(&format!("{block}.norm2"), &x)?)?;
-        &x + out.broadcast_mul(self.get(block, "gamma2")?)?
+        add_scaled(&x, &out, self.get(block, "gamma2")?)
     }
 
     /// Attention between channels: a d x d matrix per head, of queries and keys normalised along the tokens.
@@ -199,7 +199,7 @@ impl Pass<'_> {
         let u = self.layer_norm(&format!("{block}.norm1"), x)?;
         let (cls, attention) = self.class_attention(block, &u)?;
         let y = Tensor::cat(&[&cls, &u.narrow(1, 1, patches)?], 1)?;
-        let x = (x + y.broadcast_mul(self.get(block, "gamma1")?)?)?;
+        let x = add_scaled(x, &y, self.get(block, "gamma1")?)?;
         let norm2 = format!("{block}.norm2");
         let x = match self.sizes.tokens_norm {
             true => self.layer_norm(&norm2, &x)?,

@@ -10,6 +10,7 @@ mod drop_path; // which branches are left out (ViT)
 mod head; // sizes and tensors of the projection head
 mod cost; // operations and memory of a pass
 mod cpu; // the network and the head on the CPU kernels
+mod candle_backward; // functions whose way back is written down
 mod candle_ops; // layers in candle operations, with gradients
 mod candle_tensors; // weights on a device
 mod candle_xcit; // the networks in candle operations
