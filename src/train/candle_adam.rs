@@ -1,8 +1,13 @@
 //! Gradient clipping, AdamW and the teacher's average in candle operations: the twin of [`Adam`] that GPUs use.
 //!
-//! The moments stay on the device. Formulas and sources as in `optimiser.rs`.
+//! The moments stay on the device. Formulas and sources as in `optimiser.rs`. What costs time there is the number of operations and not
+//! their size, so parameters whose units (slices along the first axis, or whole vectors) are equally long are stepped together, as the
+//! rows of one matrix.
 
-use candle_core::{Result, Tensor};
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use candle_core::{DType, Device, Result, Tensor, Var};
 
 use super::optimiser::{AGC_EPS, Adam, Clip, Hyper};
 use crate::diagnostic::{Context, Failure};
@@ -10,9 +15,64 @@ use crate::model::{Entry, Tensors, download};
 
 /// AdamW's moments over the parameters of one network, on its device.
 pub struct CandleAdam {
-    first: Vec<Tensor>,
-    second: Vec<Tensor>,
+    groups: Vec<Group>,
+    /// Of each parameter, in the layout's order.
     steps: Vec<u64>,
+}
+
+/// Parameters whose units are `unit` numbers long; moments are (rows of all members × unit).
+struct Group {
+    unit: usize,
+    members: Vec<Member>,
+    first: Tensor,
+    second: Tensor,
+}
+
+struct Member {
+    /// Its number in the layout's order, and where it lies in the arena.
+    param: usize,
+    range: Range<usize>,
+    rows: usize,
+}
+
+impl Group {
+    /// Lays what belongs to each member below that of the one before it.
+    fn gather(&self, of: impl Fn(usize) -> Tensor) -> Result<Tensor> {
+        let parts = self.members.iter().map(|m| of(m.param).reshape((m.rows, self.unit))).collect::<Result<Vec<_>>>()?;
+        Tensor::cat(&parts, 0)
+    }
+
+    /// Writes rows back to the members they belong to.
+    fn scatter(&self, rows: &Tensor, to: &[(&Entry, &Var)]) -> Result<()> {
+        let mut at = 0;
+        for member in &self.members {
+            let var = to[member.param].1;
+            var.set(&rows.narrow(0, at, member.rows)?.reshape(var.shape())?)?;
+            at += member.rows;
+        }
+        Ok(())
+    }
+
+    /// One number for each row, the same for all rows of a member.
+    fn column(&self, of: impl Fn(usize) -> f64) -> Result<Tensor> {
+        let values: Vec<f64> = self.members.iter().flat_map(|m| std::iter::repeat_n(of(m.param), m.rows)).collect();
+        Tensor::from_vec(values, ((), 1), &Device::Cpu)?.to_dtype(self.first.dtype())?.to_device(self.first.device())
+    }
+
+    /// Moves the moments and returns the members' new values. `own` gives of each its learning rate, decay and steps; a rate of 0 moves
+    /// nothing.
+    fn next(&mut self, p: &Tensor, gradient: &Tensor, hyper: &Hyper, own: &[(f64, f64, i32)]) -> Result<Tensor> {
+        let moves = |i: usize| if own[i].0 == 0.0 { 0.0 } else { 1.0 };
+        let mean = |old: &Tensor, new: Tensor, beta: f64, group: &Self| {
+            old + (new - old)?.broadcast_mul(&group.column(|i| (1.0 - beta) * moves(i))?)?
+        };
+        self.first = mean(&self.first, gradient.clone(), hyper.beta1, self)?;
+        self.second = mean(&self.second, gradient.sqr()?, hyper.beta2, self)?;
+        let rate = self.column(|i| if own[i].0 == 0.0 { 0.0 } else { own[i].0 / (1.0 - hyper.beta1.powi(own[i].2)) })?;
+        let scale = self.column(|i| if own[i].0 == 0.0 { 1.0 } else { 1.0 / (1.0 - hyper.beta2.powi(own[i].2)).sqrt() })?;
+        let moved = (&self.first / (self.second.sqrt()?.broadcast_mul(&scale)? + hyper.eps)?)?;
+        p.broadcast_mul(&self.column(|i| own[i].1)?)? - moved.broadcast_mul(&rate)?
+    }
 }
 
 impl CandleAdam {
@@ -21,12 +81,20 @@ impl CandleAdam {
     /// # Errors
     /// When the device refuses.
     pub fn new(adam: &Adam, tensors: &Tensors) -> std::result::Result<Self, Failure> {
-        let copy = |moments: &[f32]| -> Result<Vec<Tensor>> {
-            let one = |(entry, _): (&Entry, _)| Tensor::from_slice(&moments[entry.range()], entry.shape.as_slice(), tensors.device());
-            tensors.params().map(|param| one(param)?.to_dtype(tensors.dtype())).collect()
+        let mut by_unit: BTreeMap<usize, Vec<Member>> = BTreeMap::new();
+        for (param, (entry, _)) in tensors.params().enumerate() {
+            let rows = if entry.shape.len() <= 1 { 1 } else { entry.shape[0] };
+            by_unit.entry(entry.len() / rows.max(1)).or_default().push(Member { param, range: entry.range(), rows });
+        }
+        let group = |(unit, members): (usize, Vec<Member>)| -> Result<Group> {
+            let copy = |moments: &[f32]| {
+                let rows: Vec<f32> = members.iter().flat_map(|m| moments[m.range.clone()].iter().copied()).collect();
+                Tensor::from_vec(rows, ((), unit), tensors.device())?.to_dtype(tensors.dtype())
+            };
+            Ok(Group { first: copy(&adam.first)?, second: copy(&adam.second)?, unit, members })
         };
-        let what = || "copying moments to the device";
-        Ok(Self { first: copy(&adam.first).doing(what)?, second: copy(&adam.second).doing(what)?, steps: adam.steps.clone() })
+        let groups = by_unit.into_iter().map(group).collect::<Result<_>>().doing(|| "copying moments to the device")?;
+        Ok(Self { groups, steps: adam.steps.clone() })
     }
 
     /// Copies the moments back.
@@ -34,9 +102,16 @@ impl CandleAdam {
     /// # Errors
     /// When the device refuses.
     pub fn read_into(&self, adam: &mut Adam) -> std::result::Result<(), Failure> {
-        for (from, to) in [(&self.first, &mut adam.first), (&self.second, &mut adam.second)] {
-            to.clear();
-            from.iter().try_for_each(|moments| download(moments).map(|values| to.extend(values)))?;
+        for group in &self.groups {
+            for (from, to) in [(&group.first, &mut adam.first), (&group.second, &mut adam.second)] {
+                let values = download(from)?;
+                let mut rest = values.as_slice();
+                for member in &group.members {
+                    let (own, after) = rest.split_at(member.range.len());
+                    to[member.range.clone()].copy_from_slice(own);
+                    rest = after;
+                }
+            }
         }
         adam.steps.clone_from(&self.steps);
         Ok(())
@@ -56,59 +131,63 @@ impl CandleAdam {
         teacher: Option<(&Tensors, f64)>,
         rate: impl Fn(&Entry) -> f64,
     ) -> std::result::Result<(), Failure> {
-        for (i, ((entry, var), gradient)) in student.params().zip(gradients).enumerate().filter(|(_, ((entry, _), _))| rate(entry) > 0.0) {
-            let hyper = Hyper { lr: hyper.lr * rate(entry), ..*hyper };
-            let next = self.next(i, entry, &var.as_detached_tensor(), gradient, &hyper).doing(|| format!("a step of `{}`", entry.name))?;
-            var.set(&next).doing(|| format!("keeping `{}`", entry.name))?;
+        let params: Vec<(&Entry, &Var)> = student.params().collect();
+        let mut own = Vec::with_capacity(params.len());
+        for ((entry, _), steps) in params.iter().zip(&mut self.steps) {
+            let lr = if gradients.is_empty() { 0.0 } else { hyper.lr * rate(entry) };
+            *steps += u64::from(lr != 0.0);
+            let decay = if entry.decays() { 1.0 - lr * hyper.weight_decay } else { 1.0 };
+            own.push((lr, decay, *steps as i32));
         }
-        let Some((teacher, momentum)) = teacher else { return Ok(()) };
-        for ((entry, to), (_, from)) in teacher.params().zip(student.params()) {
-            let mean = || (to.as_detached_tensor() * momentum)? + (from.as_detached_tensor() * (1.0 - momentum))?;
-            to.set(&mean().doing(|| format!("averaging `{}`", entry.name))?).doing(|| format!("keeping `{}`", entry.name))?;
+        for group in &mut self.groups {
+            let moves = group.members.iter().any(|m| own[m.param].0 != 0.0);
+            let mut one = || -> Result<()> {
+                let mut p = group.gather(|i| params[i].1.as_detached_tensor())?;
+                if moves {
+                    let gradient = clipped(group, &p, gradients, hyper.clip)?;
+                    p = group.next(&p, &gradient, hyper, &own)?;
+                    group.scatter(&p, &params)?;
+                }
+                let Some((teacher, momentum)) = teacher else { return Ok(()) };
+                let followers: Vec<(&Entry, &Var)> = teacher.params().collect();
+                let t = group.gather(|i| followers[i].1.as_detached_tensor())?;
+                group.scatter(&((t * momentum)? + (p * (1.0 - momentum))?)?, &followers)
+            };
+            one().doing(|| "a step of the optimiser")?;
         }
         Ok(())
     }
-
-    /// Moves the moments of parameter `i` and returns its new value.
-    fn next(&mut self, i: usize, entry: &Entry, param: &Tensor, gradient: &Tensor, hyper: &Hyper) -> Result<Tensor> {
-        self.steps[i] += 1;
-        let t = self.steps[i] as i32;
-        let gradient = clipped(param, gradient, hyper.clip)?;
-        self.first[i] = ((&self.first[i] * hyper.beta1)? + (&gradient * (1.0 - hyper.beta1))?)?;
-        self.second[i] = ((&self.second[i] * hyper.beta2)? + (gradient.sqr()? * (1.0 - hyper.beta2))?)?;
-        let (rate, scale) = (hyper.lr / (1.0 - hyper.beta1.powi(t)), 1.0 / (1.0 - hyper.beta2.powi(t)).sqrt());
-        let moved = (&self.first[i] / self.second[i].sqrt()?.affine(scale, hyper.eps)?)?;
-        let decay = if entry.decays() { 1.0 - hyper.lr * hyper.weight_decay } else { 1.0 };
-        (param * decay)? - (moved * rate)?
-    }
 }
 
-/// Clips a gradient unit by unit (a slice along the first axis, or the whole of a vector), or as a whole.
-fn clipped(param: &Tensor, gradient: &Tensor, clip: Clip) -> Result<Tensor> {
+/// The gradients of a group, clipped unit by unit or tensor by tensor.
+fn clipped(group: &Group, p: &Tensor, gradients: &[Tensor], clip: Clip) -> Result<Tensor> {
     let norm = |rows: &Tensor| rows.sqr()?.sum_keepdim(1)?.sqrt();
-    match clip {
-        Clip::Off => Ok(gradient.clone()),
+    let g = group.gather(|i| gradients[i].clone())?;
+    let factor = match clip {
+        Clip::Off => return Ok(g),
+        // limit / (norm + 1e-6), at most 1.
         Clip::Tensor(limit) => {
-            let whole = gradient.reshape((1, ()))?;
-            // limit / (norm + 1e-6), at most 1.
-            let factor = (norm(&whole)? + 1e-6)?.recip()?.affine(limit, 0.0)?.minimum(1.0)?;
-            whole.broadcast_mul(&factor)?.reshape(gradient.shape())
+            let squares = g.sqr()?.sum(1)?.to_dtype(DType::F32)?.to_vec1::<f32>()?;
+            let mut rest = squares.as_slice();
+            let mut factors = vec![1.0; gradients.len()];
+            for member in &group.members {
+                let (own, after) = rest.split_at(member.rows);
+                factors[member.param] = (limit / (own.iter().map(|s| f64::from(*s)).sum::<f64>().sqrt() + 1e-6)).min(1.0);
+                rest = after;
+            }
+            group.column(|i| factors[i])?
         }
         Clip::Agc(share) => {
-            let units = if gradient.rank() <= 1 { 1 } else { gradient.dim(0)? };
-            let (p, g) = (param.reshape((units, ()))?, gradient.reshape((units, ()))?);
-            let limit = norm(&p)?.maximum(f64::from(AGC_EPS))?.affine(share, 0.0)?;
-            let factor = limit.div(&norm(&g)?.maximum(1e-6)?)?.minimum(1.0)?;
-            g.broadcast_mul(&factor)?.reshape(gradient.shape())
+            let limit = norm(p)?.maximum(f64::from(AGC_EPS))?.affine(share, 0.0)?;
+            limit.div(&norm(&g)?.maximum(1e-6)?)?.minimum(1.0)?
         }
-    }
+    };
+    g.broadcast_mul(&factor)
 }
 
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
-
-    use candle_core::{DType, Device};
 
     use super::super::optimiser::Follower;
     use super::*;
