@@ -257,7 +257,7 @@ fn a_node_that_fails_is_told_with_its_cause_and_ends_with_exit_code_1() {
     assert_eq!((said.with("failed"), said.with("skipped"), said.with("ran")), (vec!["one", "two"], vec!["split"], vec!["good"]));
     let expected = "\
 error: `one` failed: scanning `data/one`: 1 picture cannot be used:
-  `data/one/well/a.png`: the content is no picture we can read: expected JPEG, PNG, BMP, TIFF or WebP
+  `data/one/well/a.png`: the content is no picture we can read: expected JPEG, PNG, BMP, TIFF, WebP or DICOM
 help: repair or remove them, or leave them out with `on_bad: Skip`
 ";
     assert!(said.err.contains(expected), "{}", said.err);

@@ -35,6 +35,15 @@ struct Member {
     rows: usize,
 }
 
+/// What a step holds for one parameter.
+struct Own {
+    /// One that stands still keeps its moments too, which a learning rate of 0 does not.
+    moves: bool,
+    lr: f64,
+    decay: f64,
+    steps: i32,
+}
+
 impl Group {
     /// Lays what belongs to each member below that of the one before it.
     fn gather(&self, of: impl Fn(usize) -> Tensor) -> Result<Tensor> {
@@ -59,19 +68,18 @@ impl Group {
         Tensor::from_vec(values, ((), 1), &Device::Cpu)?.to_dtype(self.first.dtype())?.to_device(self.first.device())
     }
 
-    /// Moves the moments and returns the members' new values. `own` gives of each its learning rate, decay and steps; a rate of 0 moves
-    /// nothing.
-    fn next(&mut self, p: &Tensor, gradient: &Tensor, hyper: &Hyper, own: &[(f64, f64, i32)]) -> Result<Tensor> {
-        let moves = |i: usize| if own[i].0 == 0.0 { 0.0 } else { 1.0 };
+    /// Moves the moments and returns the members' new values.
+    fn next(&mut self, p: &Tensor, gradient: &Tensor, hyper: &Hyper, own: &[Own]) -> Result<Tensor> {
+        let moves = |i: usize| f64::from(u8::from(own[i].moves));
         let mean = |old: &Tensor, new: Tensor, beta: f64, group: &Self| {
             old + (new - old)?.broadcast_mul(&group.column(|i| (1.0 - beta) * moves(i))?)?
         };
         self.first = mean(&self.first, gradient.clone(), hyper.beta1, self)?;
         self.second = mean(&self.second, gradient.sqr()?, hyper.beta2, self)?;
-        let rate = self.column(|i| if own[i].0 == 0.0 { 0.0 } else { own[i].0 / (1.0 - hyper.beta1.powi(own[i].2)) })?;
-        let scale = self.column(|i| if own[i].0 == 0.0 { 1.0 } else { 1.0 / (1.0 - hyper.beta2.powi(own[i].2)).sqrt() })?;
+        let rate = self.column(|i| if own[i].moves { own[i].lr / (1.0 - hyper.beta1.powi(own[i].steps)) } else { 0.0 })?;
+        let scale = self.column(|i| if own[i].moves { 1.0 / (1.0 - hyper.beta2.powi(own[i].steps)).sqrt() } else { 1.0 })?;
         let moved = (&self.first / (self.second.sqrt()?.broadcast_mul(&scale)? + hyper.eps)?)?;
-        p.broadcast_mul(&self.column(|i| own[i].1)?)? - moved.broadcast_mul(&rate)?
+        p.broadcast_mul(&self.column(|i| own[i].decay)?)? - moved.broadcast_mul(&rate)?
     }
 }
 
@@ -134,13 +142,13 @@ impl CandleAdam {
         let params: Vec<(&Entry, &Var)> = student.params().collect();
         let mut own = Vec::with_capacity(params.len());
         for ((entry, _), steps) in params.iter().zip(&mut self.steps) {
-            let lr = if gradients.is_empty() { 0.0 } else { hyper.lr * rate(entry) };
-            *steps += u64::from(lr != 0.0);
-            let decay = if entry.decays() { 1.0 - lr * hyper.weight_decay } else { 1.0 };
-            own.push((lr, decay, *steps as i32));
+            let (moves, lr) = (!gradients.is_empty() && rate(entry) != 0.0, hyper.lr * rate(entry));
+            *steps += u64::from(moves);
+            let decay = if moves && entry.decays() { 1.0 - lr * hyper.weight_decay } else { 1.0 };
+            own.push(Own { moves, lr, decay, steps: *steps as i32 });
         }
         for group in &mut self.groups {
-            let moves = group.members.iter().any(|m| own[m.param].0 != 0.0);
+            let moves = group.members.iter().any(|m| own[m.param].moves);
             let mut one = || -> Result<()> {
                 let mut p = group.gather(|i| params[i].1.as_detached_tensor())?;
                 if moves {
@@ -203,8 +211,9 @@ mod tests {
             let copy = || Tensors::new(&start, DType::F32, &Device::Cpu).unwrap();
             let (on_device, its_teacher) = (copy(), copy());
             let mut candle = CandleAdam::new(&adam, &on_device).unwrap();
-            let hyper = Hyper::new(0.01, 0.1, clip);
             for step in 0..3 {
+                // A warm-up begins with a learning rate of 0, which moves the moments all the same.
+                let hyper = Hyper::new(if step == 1 { 0.0 } else { 0.01 }, 0.1, clip);
                 // The last layer is held for a step, and its correction starts afterwards.
                 let held = |entry: &Entry| step == 0 && entry.name.starts_with("last_layer");
                 let rate = |entry: &Entry| if held(entry) { 0.0 } else { 0.5 };
