@@ -40,7 +40,7 @@ impl Pair {
 /// A training on a device.
 pub struct CandleDino {
     sizes: Sizes,
-    /// Moments are those of the last time somebody asked for the state; sizes and layouts always hold.
+    /// But for the step, as it was when somebody last asked for it.
     state: State,
     student: Pair,
     teacher: Pair,
