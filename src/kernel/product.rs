@@ -1,9 +1,10 @@
-//! A product on one thread with AVX-512: gathers both sides so that [`super::tile`] reads them in order.
+//! A product on one thread with AVX-512: lays both sides so that [`super::tile`] reads them in order.
 //!
 //! As in Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication": `b` is gathered in panels of 32 columns and
 //! up to 384 steps of depth, which stay in the third cache, `a` in eight tiles' rows, which stay in the second; both are transposed on the
-//! way where need be. Each panel comes nearer once for the eight tiles. Each sum goes over the depth in the same order, in blocks that depend on the depth
-//! alone, so a number has the same bits however the target is cut into parts.
+//! way where need be. Where the rows of `a` lie side by side, as in a gradient of weights, a tile reads them where they lie: gathering them
+//! cost one part in twenty. Each sum goes over the depth in the same order, in blocks that depend on the depth alone, so a number has the
+//! same bits however the target is cut into parts.
 
 use std::arch::x86_64::*;
 use std::cell::RefCell;
@@ -63,10 +64,7 @@ unsafe fn slabs(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, stride: usize, star
             // target by the caller's promise.
             unsafe {
                 if !as_it_lies {
-                    for j in (0..columns).step_by(COLUMNS) {
-                        let from = part.as_ptr().add(j * b.column_stride);
-                        gather_panel(from, b, steps, COLUMNS.min(columns - j), panels.add(j * steps));
-                    }
+                    gather_panels(part.as_ptr(), b, (steps, columns), panels);
                 }
                 let slab = Slab {
                     a: Matrix { data: &a.data[p0 * a.column_stride..], columns: steps, ..a },
@@ -105,13 +103,13 @@ impl Slab<'_> {
     #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
     unsafe fn rows(&self, rows: Range<usize>, height: usize, gathered: *mut f32) {
         let steps = self.a.columns;
+        let as_it_lies = self.a.row_stride == 1;
         let from = |i: usize| self.a.data.as_ptr().wrapping_add(i * self.a.row_stride);
         // SAFETY: see `slabs`.
         unsafe {
-            gather_rows(from(rows.start), self.a, (rows.len(), height), gathered);
-            let next = rows.len().min(self.a.rows - rows.end);
-            let calls = rows.len().div_ceil(height) * self.columns.div_ceil(COLUMNS);
-            let mut nearer = Nearer::new(from(rows.end), self.a, next, calls);
+            if !as_it_lies {
+                gather_rows(from(rows.start), self.a, (rows.len(), height), gathered);
+            }
             for (panel, j) in (0..self.columns).step_by(COLUMNS).enumerate() {
                 for (tile, i) in rows.clone().step_by(height).enumerate() {
                     let target = Target {
@@ -120,73 +118,35 @@ impl Slab<'_> {
                         add: self.add,
                         bias: self.bias.map_or(std::ptr::null(), |row| row[j..].as_ptr()),
                     };
-                    nearer.fetch();
                     let sides = (height.min(rows.end - i), COLUMNS.min(self.columns - j));
-                    let (a, b) = (gathered.add(tile * LANES * steps), self.panels.add(panel * self.strides.0));
-                    any_tile(sides, steps, a, b, self.strides.1, target);
+                    let a =
+                        if as_it_lies { (from(i), self.a.column_stride) } else { (gathered.add(tile * LANES * steps).cast_const(), LANES) };
+                    any_tile(sides, steps, a, (self.panels.add(panel * self.strides.0), self.strides.1), target);
                 }
             }
         }
     }
 }
 
-/// The rows of `a` that are gathered next, which come nearer while these are used.
-struct Nearer {
-    /// The next line of memory, and how many more follow in this stretch.
-    at: *const f32,
-    left: usize,
-    /// Lines in a stretch, and from the end of one to the start of the next.
-    lines: usize,
-    jump: usize,
-    stretches: usize,
-    share: usize,
-}
-
-impl Nearer {
-    fn new(from: *const f32, a: Matrix<'_>, rows: usize, times: usize) -> Self {
-        let steps = a.columns;
-        let (stretches, length, stride) = if a.row_stride == 1 { (steps, rows, a.column_stride) } else { (rows, steps, a.row_stride) };
-        let lines = length.div_ceil(LANES);
-        let stretches = if lines == 0 { 0 } else { stretches };
-        Self {
-            at: from,
-            left: lines,
-            lines,
-            jump: stride.wrapping_sub(lines * LANES),
-            stretches,
-            share: (stretches * lines).div_ceil(times),
-        }
-    }
-
-    fn fetch(&mut self) {
-        for _ in 0..self.share {
-            if self.stretches == 0 {
-                return;
-            }
-            // SAFETY: to ask for a place harms nobody, wherever it is.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(self.at.cast()) };
-            (self.at, self.left) = (self.at.wrapping_add(LANES), self.left - 1);
-            if self.left == 0 {
-                (self.at, self.left, self.stretches) = (self.at.wrapping_add(self.jump), self.lines, self.stretches - 1);
-            }
-        }
-    }
-}
-
-/// Gathers `steps` rows of up to 32 columns of `b`, 32 numbers for each; those beyond the columns are anything.
+/// Gathers `steps` rows of `b` in panels of 32 columns, 32 numbers for each; those beyond the columns are anything.
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
-unsafe fn gather_panel(from: *const f32, b: Matrix<'_>, steps: usize, columns: usize, out: *mut f32) {
-    for j in (0..columns).step_by(LANES) {
-        let width = LANES.min(columns - j);
-        // SAFETY: rows below `steps`, columns below `columns`; the panel takes 32 · steps numbers.
-        unsafe {
-            let (from, out) = (from.add(j * b.column_stride), out.add(j));
-            if b.column_stride == 1 {
-                for p in 0..steps {
-                    _mm512_store_ps(out.add(p * COLUMNS), _mm512_maskz_loadu_ps(mask(width), from.add(p * b.row_stride)));
-                }
-            } else {
-                gather(from, (b.column_stride, b.row_stride), (width, steps), out, COLUMNS);
+unsafe fn gather_panels(from: *const f32, b: Matrix<'_>, (steps, columns): (usize, usize), panels: *mut f32) {
+    let place = |j: usize| j / COLUMNS * COLUMNS * steps + j % COLUMNS;
+    // SAFETY: rows below `steps`, columns below `columns`; each panel takes 32 · steps numbers. Prefetching may reach anywhere.
+    unsafe {
+        if b.column_stride != 1 {
+            for j in (0..columns).step_by(LANES) {
+                let sides = (LANES.min(columns - j), steps);
+                gather(from.add(j * b.column_stride), (b.column_stride, b.row_stride), sides, panels.add(place(j)), COLUMNS);
+            }
+            return;
+        }
+        // Row by row, as memory likes to be read.
+        for p in 0..steps {
+            let (from, to) = (from.add(p * b.row_stride), panels.add(p * COLUMNS));
+            for j in (0..columns).step_by(LANES) {
+                _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(4 * b.row_stride + j).cast());
+                _mm512_store_ps(to.add(place(j)), _mm512_maskz_loadu_ps(mask(columns - j), from.add(j)));
             }
         }
     }
@@ -195,24 +155,10 @@ unsafe fn gather_panel(from: *const f32, b: Matrix<'_>, steps: usize, columns: u
 /// Gathers rows of `a`, `height` of them for each tile: for each step 16 numbers, those beyond the tile's rows anything.
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
 unsafe fn gather_rows(from: *const f32, a: Matrix<'_>, (rows, height): (usize, usize), out: *mut f32) {
-    let steps = a.columns;
-    // SAFETY: rows and steps lie inside `a` by the caller's promise.
-    unsafe {
-        if a.row_stride == 1 {
-            for p in 0..steps {
-                let (mut from, mut to, mut left) = (from.add(p * a.column_stride), out.add(p * LANES), rows);
-                while left > 0 {
-                    let here = height.min(left);
-                    _mm512_store_ps(to, _mm512_maskz_loadu_ps(mask(here), from));
-                    (from, to, left) = (from.add(here), to.wrapping_add(LANES * steps), left - here);
-                }
-            }
-        } else {
-            for (tile, i) in (0..rows).step_by(height).enumerate() {
-                let (from, out) = (from.add(i * a.row_stride), out.add(tile * LANES * steps));
-                gather(from, (a.row_stride, a.column_stride), (height.min(rows - i), steps), out, LANES);
-            }
-        }
+    for (tile, i) in (0..rows).step_by(height).enumerate() {
+        let sides = (height.min(rows - i), a.columns);
+        // SAFETY: rows and steps lie inside `a` by the caller's promise.
+        unsafe { gather(from.add(i * a.row_stride), (a.row_stride, a.column_stride), sides, out.add(tile * LANES * a.columns), LANES) };
     }
 }
 
@@ -224,6 +170,8 @@ unsafe fn gather(from: *const f32, strides: (usize, usize), (rows, steps): (usiz
         // SAFETY: i below `rows`, p below `steps`.
         unsafe {
             if strides.1 == 1 {
+                // What is gathered next lies below.
+                (rows..2 * rows).for_each(|i| _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(i * strides.0 + p).cast()));
                 transpose((rows, here), from.add(p), strides.0, out.add(p * out_stride), out_stride);
             } else {
                 for q in p..p + here {

@@ -1,8 +1,8 @@
 //! The innermost loop of a product, in AVX-512: a tile of up to 14 rows by 32 columns stays in registers while the depth goes by.
 //!
 //! 28 of the 32 registers hold sums, so that each number of `b` that is loaded is used 14 times and each of `a` 32 times: per step of
-//! depth 28 multiply-adds against 16 loads. Both sides come gathered (see `product`), which keeps the loads in order and near; each step
-//! asks for what is needed some steps later.
+//! depth 28 multiply-adds against 16 loads. `b` comes gathered (see `product`), which keeps the loads in order and near; each step asks for
+//! what is needed some steps later, and for the target's rows one by one: asked for at once, they kept both sides waiting.
 
 use std::arch::x86_64::*;
 
@@ -28,13 +28,13 @@ pub struct Target {
 /// target (M × columns) = or += a (M × depth) · b (depth × columns), with 16·(V - 1) < columns ≤ 16·V.
 ///
 /// # Safety
-/// `a` holds `depth` times 16 numbers, `b` rows of `b_stride`; `b`, the target and its bias are valid for `columns`. AVX-512 is there.
+/// `a` and `b` are valid for M and for `columns` numbers `depth` times, each with where the first lie and how far it is to the next; the
+/// target and its bias are valid for `columns`. AVX-512 is there.
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
 unsafe fn tile<const M: usize, const V: usize>(
     depth: usize,
-    mut a: *const f32,
-    mut b: *const f32,
-    b_stride: usize,
+    (mut a, a_stride): (*const f32, usize),
+    (mut b, b_stride): (*const f32, usize),
     target: Target,
     columns: usize,
 ) {
@@ -42,21 +42,21 @@ unsafe fn tile<const M: usize, const V: usize>(
     let lanes = |v: usize| if v + 1 == V { last } else { !0 };
     // SAFETY: the caller's promise; prefetching may reach anywhere.
     unsafe {
-        for i in 0..M {
-            (0..V).for_each(|v| _mm_prefetch::<_MM_HINT_T0>(target.at.wrapping_add(i * target.stride + LANES * v).cast()));
-        }
+        let (mut row_at, mut rows_left) = (target.at, M);
         let mut sums = [[_mm512_setzero_ps(); V]; M];
         macro_rules! step {
             ($ahead:literal) => {
                 let from = b.wrapping_add($ahead * b_stride);
-                _mm_prefetch::<_MM_HINT_T0>(a.wrapping_add(($ahead + 16) * LANES).cast());
+                let soon = a.wrapping_add(($ahead + 10) * a_stride);
+                _mm_prefetch::<_MM_HINT_T0>(soon.cast());
+                _mm_prefetch::<_MM_HINT_T0>(soon.wrapping_add(M - 1).cast());
                 (0..V).for_each(|v| _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(12 * b_stride + LANES * v).cast()));
                 let mut row = [_mm512_setzero_ps(); V];
                 for v in 0..V {
                     row[v] = _mm512_maskz_loadu_ps(lanes(v), from.add(LANES * v));
                 }
                 for i in 0..M {
-                    let x = _mm512_set1_ps(*a.add($ahead * LANES + i));
+                    let x = _mm512_set1_ps(*a.add($ahead * a_stride + i));
                     for v in 0..V {
                         sums[i][v] = _mm512_fmadd_ps(x, row[v], sums[i][v]);
                     }
@@ -65,15 +65,19 @@ unsafe fn tile<const M: usize, const V: usize>(
         }
         let mut left = depth;
         while left >= 4 {
+            if rows_left > 0 {
+                (0..V).for_each(|v| _mm_prefetch::<_MM_HINT_T0>(row_at.wrapping_add(LANES * v).cast()));
+                (row_at, rows_left) = (row_at.wrapping_add(target.stride), rows_left - 1);
+            }
             step!(0);
             step!(1);
             step!(2);
             step!(3);
-            (a, b, left) = (a.wrapping_add(4 * LANES), b.wrapping_add(4 * b_stride), left - 4);
+            (a, b, left) = (a.wrapping_add(4 * a_stride), b.wrapping_add(4 * b_stride), left - 4);
         }
         while left > 0 {
             step!(0);
-            (a, b, left) = (a.wrapping_add(LANES), b.wrapping_add(b_stride), left - 1);
+            (a, b, left) = (a.wrapping_add(a_stride), b.wrapping_add(b_stride), left - 1);
         }
         for v in 0..V {
             let bias = if target.bias.is_null() { None } else { Some(_mm512_maskz_loadu_ps(lanes(v), target.bias.add(LANES * v))) };
@@ -97,14 +101,14 @@ unsafe fn tile<const M: usize, const V: usize>(
 /// # Safety
 /// As [`tile`], with 0 < rows ≤ 14 and 0 < columns ≤ 32.
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
-pub unsafe fn any_tile((rows, columns): (usize, usize), depth: usize, a: *const f32, b: *const f32, b_stride: usize, target: Target) {
+pub unsafe fn any_tile((rows, columns): (usize, usize), depth: usize, a: (*const f32, usize), b: (*const f32, usize), target: Target) {
     macro_rules! of_rows {
         ($($m:literal)*) => {
             // SAFETY: the caller's promise.
             unsafe {
                 match (rows, columns > LANES) {
-                    $(($m, true) => tile::<$m, 2>(depth, a, b, b_stride, target, columns),
-                    ($m, false) => tile::<$m, 1>(depth, a, b, b_stride, target, columns),)*
+                    $(($m, true) => tile::<$m, 2>(depth, a, b, target, columns),
+                    ($m, false) => tile::<$m, 1>(depth, a, b, target, columns),)*
                     _ => unreachable!("a tile has 1 to 14 rows"),
                 }
             }
