@@ -115,6 +115,11 @@ fn part(m: usize, n: usize) -> (usize, usize) {
     if m >= n { (cut(m, parts(m), 8), n) } else { (m, cut(n, parts(n), 8)) }
 }
 
+/// Whether the bits of a product's row are the same whatever other rows there are: the `gemm` crate's depend on the sides.
+pub fn rows_stand_alone() -> bool {
+    level() == Level::Avx512
+}
+
 /// A slice into which many threads write products, each its own block.
 pub struct Shared<'a> {
     target: Place,

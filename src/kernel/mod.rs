@@ -34,7 +34,7 @@ pub use depthwise::{Maps, depthwise, depthwise_weights};
 pub use layer_norm::{LayerNorm, affine, layer_norm, layer_norm_backward};
 pub use level::level;
 pub(crate) use level::vectorised;
-pub use matmul::{Matrix, Shared, Start, matmul, matmul_one};
+pub use matmul::{Matrix, Shared, Start, matmul, matmul_one, rows_stand_alone};
 pub use peak::peak_flops;
 pub use pieces::{PIECES, column_sums, each_row_block, pieces};
 pub use pointwise::{

@@ -115,7 +115,7 @@ impl Stage for Features {
                 let Some(rows) = rows.filter(|rows| !rows.missing().is_empty()) else { continue };
                 let weights = weights.unwrap_or_else(|| Weights::start(Arc::new(about.sizes.layout()), io.seed()));
                 let network = open_backbone(&about.sizes, weights, gpu.as_ref())?;
-                rows.make(io, &count, network.at_once(), |images| embed(&*network, &views, images.iter().map(|image| place[image])))?;
+                rows.make(io, &count, network.at_once(side), |images| embed(&*network, &views, images.iter().map(|image| place[image])))?;
             }
         }
         if let Some(rows) = &mut pixels {

@@ -1,8 +1,8 @@
 //! A row of numbers for each image: those that earlier runs kept, and the others made now.
 //!
-//! On the processor each image passes by itself, because in a batch the bits of a row would depend on its company: a matrix product with
-//! other rows adds in another order. So a row that was kept is the row that would be made, and a new image costs one image. A GPU, whose
-//! last bits are its own in any case, gets many images together.
+//! Images pass together only where the bits of a row do not depend on its company, as they would where a matrix product with other rows adds
+//! in another order. So a row that was kept is the row that would be made, and a new image costs one image. A GPU, whose last bits are its
+//! own in any case, gets many images together.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -148,7 +148,7 @@ impl FeaturesBench {
         let network = open_backbone(&self.sizes, Weights::start(Arc::new(self.sizes.layout()), 0), gpu)?;
         let pixels = noise("pictures", self.batch * self.side * self.side * 3);
         let batch = || {
-            let pictures = pixels.par_chunks(network.at_once() * self.side * self.side * 3).with_max_len(1);
+            let pictures = pixels.par_chunks(network.at_once(self.side) * self.side * self.side * 3).with_max_len(1);
             pictures.map(|some| network.embed(some, self.side, &mut Vec::new())).collect::<Result<(), Failure>>()
         };
         (0..warm_up).try_for_each(|_| batch())?;

@@ -67,7 +67,7 @@ impl Encoder for CandleBackbone {
         self.sizes.dim()
     }
 
-    fn at_once(&self) -> usize {
+    fn at_once(&self, _side: usize) -> usize {
         AT_ONCE
     }
 

@@ -7,11 +7,15 @@ use candle_core::Device;
 use super::candle_encoder::CandleBackbone;
 use super::supervised::{Encoder, Tensor};
 use crate::diagnostic::Failure;
-use crate::kernel::on_workers;
+use crate::kernel::{on_workers, rows_stand_alone};
 use crate::model::{Batch, DropPath, Entry, Network, Sizes, Tape, Weights};
 use crate::random::Stream;
 
-/// An XCiT with its weights.
+/// A picture's weights are laid out for its products once for all pictures of a call, and a LayerScale is folded into them: worth it up to
+/// about so many tokens, beyond which buffers no longer lie near.
+const TOKENS: usize = 1024;
+
+/// A network with its weights.
 pub struct Backbone {
     network: Network,
     weights: Weights,
@@ -59,6 +63,11 @@ pub(super) fn tensors(sizes: &Sizes, weights: &Weights) -> Vec<Tensor> {
 impl Encoder for Backbone {
     fn dim(&self) -> usize {
         self.network.sizes().dim()
+    }
+
+    fn at_once(&self, side: usize) -> usize {
+        let tokens = (side / self.network.sizes().patch()).pow(2).max(1);
+        if rows_stand_alone() { ((TOKENS + tokens / 2) / tokens).max(1) } else { 1 }
     }
 
     fn tensors(&self) -> Vec<Tensor> {
@@ -116,5 +125,28 @@ impl Encoder for Backbone {
 
     fn set_statistics(&mut self, statistics: &[f32]) {
         self.weights.buffers.copy_from_slice(statistics);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+
+    #[test]
+    fn a_row_of_features_has_the_same_bits_alone_and_in_company() {
+        for (variant, side) in [("nano_12_p16", 96), ("vit_tiny_p16", 96)] {
+            let sizes = Sizes::named(variant).unwrap();
+            let network = Backbone::new(&sizes, Weights::start(Arc::new(sizes.layout()), 1));
+            let at_once = network.at_once(side);
+            assert_eq!(at_once > 1, rows_stand_alone(), "{variant}");
+            let mut draws = Stream::new(1, "pictures").draws();
+            let pictures: Vec<f32> = (0..at_once * side * side * 3).map(|_| draws.normal() as f32).collect();
+            let (mut together, mut alone) = (Vec::new(), Vec::new());
+            network.embed(&pictures, side, &mut together).unwrap();
+            pictures.chunks(side * side * 3).for_each(|picture| network.embed(picture, side, &mut alone).unwrap());
+            assert!(together == alone, "{variant}");
+        }
     }
 }

@@ -23,8 +23,8 @@ pub trait Encoder: Send + Sync {
     /// Numbers per feature row.
     fn dim(&self) -> usize;
 
-    /// How many pictures should be embedded together: one, where the bits of its features would depend on its company.
-    fn at_once(&self) -> usize {
+    /// How many pictures of this side should be embedded together: one, where the bits of its features would depend on its company.
+    fn at_once(&self, _side: usize) -> usize {
         1
     }
 

@@ -150,7 +150,8 @@ impl Learner for Layer<'_> {
         let crop = epoch % self.how.crops as u64;
         let wanted: Vec<(usize, u64)> = batch.iter().map(|(row, _)| (self.images.train[*row], crop)).collect();
         let missing: Vec<(usize, u64)> = wanted.iter().copied().filter(|key| !self.crops.contains_key(key)).collect();
-        let made = missing.par_chunks(self.encoder.at_once()).map(|crops| self.embed(crops)).collect::<Result<Vec<_>, Failure>>()?;
+        let at_once = self.encoder.at_once(self.task.augmented.side(0));
+        let made = missing.par_chunks(at_once).map(|crops| self.embed(crops)).collect::<Result<Vec<_>, Failure>>()?;
         self.crops.extend(missing.into_iter().zip(made.concat()));
         let features: Vec<f32> = wanted.iter().flat_map(|key| self.crops[key].iter().copied()).collect();
         let truth: Vec<usize> = batch.iter().map(|(_, class)| *class).collect();
