@@ -139,3 +139,13 @@ fn damage_is_found_and_forgotten_so_that_the_next_run_makes_it_again() {
     assert!(!house.run("").with("ran").is_empty());
     assert_eq!(said(&house, "cache check --contents").0, 0);
 }
+
+#[test]
+fn what_looks_after_a_cache_makes_none() {
+    let house = House::new(TWO_NODES);
+    for arguments in ["check", "pin paper last-1", "unpin paper", "gc --delete"] {
+        let said = house.flow(&format!("cache {arguments}"));
+        assert!(said.code == Some(2) && said.err.contains("there is no cache at `"), "{arguments}: {}", said.err);
+    }
+    assert!(!house.path("cache").exists());
+}

@@ -159,6 +159,17 @@ fn pieces_stay_as_long_as_a_result_that_is_made_of_them() {
     assert_eq!(desk.made(&ALL), 3.0);
 }
 
+#[test]
+fn a_size_that_a_cache_must_fit_counts_pieces_and_what_results_share_once() {
+    let desk = Desk::new();
+    desk.made(&ALL);
+    desk.made(&Words { words: "one two", ..ALL });
+    let going = |most| desk.store.sweepable(&desk.store.own_roots(0).unwrap(), Some(most)).entries.len();
+    let outputs = ("ONETWOTHREE".len() + "ONETWO".len()) as u64;
+    let pieces: u64 = desk.store.scopes().iter().map(|(_, bytes)| bytes).sum();
+    assert_eq!([going(outputs + pieces), going(outputs + pieces - 1), going(outputs)], [0, 1, 2], "the pieces are of both");
+}
+
 /// Images from a table whose train rows are listed, so that a new image trains nothing again.
 const TABLE: &str = r#"Pipeline(
     name: "table",

@@ -8,11 +8,11 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
-use super::arguments::device;
 use super::bench_augment::{AugmentArguments, augment};
 use super::bench_sweep::{SweepArguments, sweep};
 use super::console::print;
 use super::exit::{Exit, Stop};
+use super::values::device;
 use crate::diagnostic::{Context, Failure};
 use crate::kernel::{level, memory, peak_flops};
 use crate::model::{Sizes, open_gpu};

@@ -50,7 +50,7 @@ fn du(arguments: &CacheArguments) -> Result<Exit, Stop> {
 
 fn gc(arguments: &GcArguments) -> Result<Exit, Stop> {
     let changes = arguments.delete || !arguments.root.is_empty();
-    let store = if changes { open::store(&arguments.cache) } else { open::look(&arguments.cache) }?;
+    let store = if changes { open::existing(&arguments.cache) } else { open::look(&arguments.cache) }?;
     for lock in &arguments.root {
         store.add_root(lock).map_err(Stop::wrong)?;
     }
@@ -113,7 +113,7 @@ fn show_kept(store: &Store, roots: &[Root]) {
 }
 
 fn check(arguments: &CacheCheckArguments) -> Result<Exit, Stop> {
-    let checked = open::store(&arguments.cache)?.check_up(arguments.contents)?;
+    let checked = open::existing(&arguments.cache)?.check_up(arguments.contents)?;
     checked.damaged.iter().for_each(|digest| print(&format!("object {digest}: its bytes were not what its name says; removed")));
     checked.forgotten.iter().for_each(|key| print(&format!("entry {key}: its outputs are not all there; forgotten")));
     let how = if arguments.contents { "every byte read" } else { "by their stat" };

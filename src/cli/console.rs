@@ -44,8 +44,8 @@ pub(super) struct Console {
 /// A running node on the screen.
 struct Shown {
     bar: ProgressBar,
-    /// When the count began: a node that trains several networks counts each from the start.
-    started: Instant,
+    /// When the count began and where: a node that trains several networks counts each from the start, one that goes on from where it was.
+    started: Option<(Instant, u64)>,
     done: u64,
     /// When the last plain line about its progress was printed.
     said: Instant,
@@ -72,7 +72,7 @@ impl Console {
                 if self.bars.is_some() {
                     bar.enable_steady_tick(Duration::from_millis(200));
                 }
-                self.running.insert(*node, Shown { bar, started: Instant::now(), done: 0, said: Instant::now() });
+                self.running.insert(*node, Shown { bar, started: None, done: 0, said: Instant::now() });
             }
             Event::Progress { node, done, total, unit, values } => self.progress(graph, *node, *done, *total, unit, values),
             Event::Note { node, line } => self.line(&format!("note   {}: {line}", graph.node(*node).name)),
@@ -85,10 +85,11 @@ impl Console {
     fn progress(&mut self, graph: &Graph, node: NodeId, done: u64, total: u64, unit: &str, values: &[(&'static str, f64)]) {
         let Some(shown) = self.running.get_mut(&node) else { return };
         if done < shown.done {
-            shown.started = Instant::now();
+            shown.started = None;
             shown.bar.reset_eta();
         }
         shown.done = done;
+        let (started, first) = *shown.started.get_or_insert_with(|| (Instant::now(), done));
         let values: Vec<String> = values.iter().map(|(name, value)| format!("{name} {}", short(*value))).collect();
         if self.bars.is_some() {
             if shown.bar.length() != Some(total) {
@@ -102,17 +103,16 @@ impl Console {
             return;
         }
         // Plain lines: a sign of life every ten seconds, and the end.
-        if shown.said.elapsed() < Duration::from_secs(10) || done == 0 {
+        if shown.said.elapsed() < Duration::from_secs(10) || done == first {
             return;
         }
         shown.said = Instant::now();
-        let elapsed = shown.started.elapsed().as_secs_f64();
-        let left = elapsed / done as f64 * total.saturating_sub(done) as f64;
+        let rate = (done - first) as f64 / started.elapsed().as_secs_f64();
         let line = format!(
             "       {}: {done}/{total} {unit}s, {} per second, {} left{}{}",
             graph.node(node).name,
-            short(done as f64 / elapsed),
-            duration(left),
+            short(rate),
+            duration(total.saturating_sub(done) as f64 / rate),
             if values.is_empty() { "" } else { ", " },
             values.join(", ")
         );

@@ -21,6 +21,7 @@ mod rebuild;
 mod run;
 mod runs;
 mod table;
+mod values;
 mod verify;
 mod why;
 

@@ -35,6 +35,15 @@ pub(super) fn store(arguments: &CacheArguments) -> Result<Arc<Store>, Stop> {
     Ok(Arc::new(Store::open(&arguments.cache)?))
 }
 
+/// Opens a store that is there, to change it.
+pub(super) fn existing(arguments: &CacheArguments) -> Result<Arc<Store>, Stop> {
+    if arguments.cache.is_dir() {
+        return store(arguments);
+    }
+    let path = arguments.cache.display();
+    Err(Stop::wrong(format!("there is no cache at `{path}`\nhelp: `--cache` says where it is; `flow run` makes one")))
+}
+
 /// Opens the store to run a pipeline for which a second thread reads ahead.
 pub(super) fn store_with(arguments: &CacheArguments, ahead: Ahead) -> Result<Arc<Store>, Stop> {
     Ok(Arc::new(Store::open_with(&arguments.cache, Some(ahead))?))

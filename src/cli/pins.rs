@@ -12,7 +12,7 @@ use crate::digest::Digest;
 use crate::store::{Pin, Store};
 
 pub(super) fn pin(arguments: &PinArguments) -> Result<Exit, Stop> {
-    let store = open::store(&arguments.cache)?;
+    let store = open::existing(&arguments.cache)?;
     let run = store.run_called(&arguments.run).map_err(Stop::wrong)?;
     let mut keys: BTreeMap<String, Digest> = run.nodes.iter().filter_map(|(name, node)| Some((name.clone(), node.key?))).collect();
     if !arguments.node.is_empty() {
@@ -47,7 +47,7 @@ fn made_from(store: &Store, keys: Vec<Digest>) -> BTreeSet<Digest> {
 }
 
 pub(super) fn unpin(arguments: &UnpinArguments) -> Result<Exit, Stop> {
-    let store = open::store(&arguments.cache)?;
+    let store = open::existing(&arguments.cache)?;
     for name in &arguments.name {
         store.unpin(name).map_err(Stop::wrong)?;
         say(&format!("unpinned {name}"));

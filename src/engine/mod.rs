@@ -9,6 +9,7 @@ mod plan;
 mod rebuild;
 mod room;
 mod run;
+mod states;
 mod work;
 
 pub use decide::{Places, Reason};

@@ -73,17 +73,20 @@ impl Store {
             .collect()
     }
 
-    /// Returns what may go: results that no root keeps, or, with `max_bytes`, as many of them as must go for the rest to fit.
+    /// Returns what may go: results that no root keeps, or, with `max_bytes`, as many of them as must go for the rest to fit. Pieces count,
+    /// and what several results share counts once.
     pub fn sweepable(&self, roots: &[Root], max_bytes: Option<u64>) -> Sweep {
         let holdings = self.holdings(roots);
-        let total: u64 = holdings.iter().map(|h| h.bytes).sum();
         let mut going: Vec<Holding> = holdings.iter().filter(|h| !h.kept).cloned().collect();
         going.sort_by(|a, b| worth(a).total_cmp(&worth(b)));
         if let Some(most) = max_bytes {
-            let mut over = total.saturating_sub(most);
+            let mut shares = self.shares(&holdings);
+            let mut over = shares.total().saturating_sub(most);
             going.retain(|holding| {
                 let goes = over > 0;
-                over = over.saturating_sub(holding.bytes);
+                if goes {
+                    over = over.saturating_sub(shares.freed_by(&self.parts(&holding.entry)));
+                }
                 goes
             });
         }
@@ -160,6 +163,21 @@ impl Store {
         named
     }
 
+    /// Everything that goes when no entry names it any more: objects and scopes of pieces.
+    fn parts(&self, entry: &Entry) -> BTreeSet<Digest> {
+        self.named_by(entry).into_iter().chain(entry.pieces.iter().copied()).collect()
+    }
+
+    fn shares(&self, holdings: &[Holding]) -> Shares {
+        let objects = self.object_files().into_iter().map(|(digest, path)| (digest, fs::metadata(path).map_or(0, |m| m.len())));
+        let bytes: HashMap<Digest, u64> = objects.chain(self.scopes()).collect();
+        let mut shares = Shares(HashMap::new());
+        for part in holdings.iter().flat_map(|holding| self.parts(&holding.entry)) {
+            shares.0.entry(part).or_insert((bytes.get(&part).copied().unwrap_or(0), 0)).1 += 1;
+        }
+        shares
+    }
+
     fn object_files(&self) -> Vec<(Digest, PathBuf)> {
         two_levels(&self.root().join("objects"), "")
     }
@@ -170,6 +188,27 @@ impl Store {
 
     fn entry_keys(&self) -> Vec<Digest> {
         two_levels(&self.root().join("entries"), ".json").into_iter().map(|(key, _)| key).collect()
+    }
+}
+
+/// Bytes of each part of a result, and how many results it is part of.
+struct Shares(HashMap<Digest, (u64, usize)>);
+
+impl Shares {
+    fn total(&self) -> u64 {
+        self.0.values().map(|(bytes, _)| bytes).sum()
+    }
+
+    /// Takes a result away and returns the bytes of what no other result needs.
+    fn freed_by(&mut self, parts: &BTreeSet<Digest>) -> u64 {
+        let mut freed = 0;
+        for part in parts {
+            if let Some((bytes, users)) = self.0.get_mut(part) {
+                *users -= 1;
+                freed += if *users == 0 { *bytes } else { 0 };
+            }
+        }
+        freed
     }
 }
 

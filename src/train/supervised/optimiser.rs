@@ -1,7 +1,15 @@
 //! Adam and AdamW over a flat list of parameters, and adaptive clipping of its gradient.
 
+use rayon::prelude::*;
+
 use super::encoder::Tensor;
 use super::params::Optimiser;
+use crate::kernel::{on_workers, vectorised};
+
+/// How many numbers one thread takes at a time, about.
+const STRETCH: usize = 8192;
+
+const BETA: (f32, f32) = (0.9, 0.999);
 
 /// Moments of a flat list of parameters.
 pub(crate) struct Adam {
@@ -21,7 +29,6 @@ impl Adam {
 
     /// Moves the parameters by one step; betas 0.9 and 0.999, epsilon 1e-8, as PyTorch.
     pub fn step(&mut self, parameters: &mut [f32], gradient: &[f32], tensors: &[Tensor], rate: f64) {
-        const BETA: (f32, f32) = (0.9, 0.999);
         self.steps += 1;
         let (bias_1, bias_2) = (1.0 - f64::from(BETA.0).powi(self.steps), 1.0 - f64::from(BETA.1).powi(self.steps));
         let root = (1.0 / bias_2.sqrt()) as f32;
@@ -33,13 +40,33 @@ impl Adam {
                 Optimiser::Adam => (decay, 0.0),
                 Optimiser::AdamW => (0.0, decay * rate as f32),
             };
-            for i in tensor.range.clone() {
-                let g = gradient[i] + in_gradient * parameters[i];
-                let m = BETA.0 * self.first[i] + (1.0 - BETA.0) * g;
-                let v = BETA.1 * self.second[i] + (1.0 - BETA.1) * g * g;
-                (self.first[i], self.second[i]) = (m, v);
-                parameters[i] -= in_weights * parameters[i] + size * m / (v.sqrt() * root + 1e-8);
-            }
+            let pass = Pass { in_gradient, in_weights, size, root };
+            let range = || tensor.range.clone();
+            let moments = self.first[range()].par_chunks_mut(STRETCH).zip(self.second[range()].par_chunks_mut(STRETCH));
+            let stretches = parameters[range()].par_chunks_mut(STRETCH).zip(gradient[range()].par_chunks(STRETCH)).zip(moments);
+            on_workers(|| stretches.for_each(|((p, g), (m, v))| step_stretch(pass, p, g, m, v)));
+        }
+    }
+}
+
+/// What one tensor's step uses.
+#[derive(Clone, Copy)]
+struct Pass {
+    /// Weight decay as Adam has it, and as AdamW has it.
+    in_gradient: f32,
+    in_weights: f32,
+    size: f32,
+    /// 1/√(1 - β2^t)
+    root: f32,
+}
+
+vectorised! {
+    fn step_stretch(pass: Pass, parameters: &mut [f32], gradient: &[f32], first: &mut [f32], second: &mut [f32]) {
+        for (((p, g), m), v) in parameters.iter_mut().zip(gradient).zip(first).zip(second) {
+            let g = g + pass.in_gradient * *p;
+            *m = BETA.0 * *m + (1.0 - BETA.0) * g;
+            *v = BETA.1 * *v + (1.0 - BETA.1) * g * g;
+            *p -= pass.in_weights * *p + pass.size * *m / (v.sqrt() * pass.root + 1e-8);
         }
     }
 }
@@ -47,16 +74,23 @@ impl Adam {
 /// Shortens the gradient of every unit to at most `factor` times the length of its weights (Brock et al. 2021; weights count as at least 1e-3).
 pub(crate) fn clip_adaptively(parameters: &[f32], gradient: &mut [f32], tensors: &[Tensor], factor: f64) {
     let length = |x: &[f32]| x.iter().map(|v| f64::from(*v).powi(2)).sum::<f64>().sqrt();
-    for tensor in tensors {
-        let units = parameters[tensor.range.clone()].chunks(tensor.unit);
-        for (weights, gradient) in units.zip(gradient[tensor.range.clone()].chunks_mut(tensor.unit)) {
-            let limit = factor * length(weights).max(1e-3);
-            let size = length(gradient);
-            if size > limit {
-                let scale = (limit / size.max(1e-6)) as f32;
-                gradient.iter_mut().for_each(|g| *g *= scale);
-            }
+    let clip = |weights: &[f32], gradient: &mut [f32]| {
+        let limit = factor * length(weights).max(1e-3);
+        let size = length(gradient);
+        if size > limit {
+            let scale = (limit / size.max(1e-6)) as f32;
+            gradient.iter_mut().for_each(|g| *g *= scale);
         }
+    };
+    for tensor in tensors {
+        let stretch = tensor.unit * (STRETCH / tensor.unit).max(1);
+        let weights = parameters[tensor.range.clone()].par_chunks(stretch);
+        let stretches = gradient[tensor.range.clone()].par_chunks_mut(stretch).zip(weights);
+        on_workers(|| {
+            stretches.for_each(|(gradient, weights)| {
+                gradient.chunks_mut(tensor.unit).zip(weights.chunks(tensor.unit)).for_each(|(gradient, weights)| clip(weights, gradient));
+            });
+        });
     }
 }
 
