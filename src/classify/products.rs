@@ -2,7 +2,7 @@
 //!
 //! Every product has the shape of a panel, unless the shape changes no bit: an inner product is the same whatever other points take part.
 
-use ndarray::{Array1, ArrayBase, ArrayView2, Data, Ix2};
+use ndarray::{Array1, ArrayBase, ArrayView1, ArrayView2, Data, Ix2};
 use rayon::prelude::*;
 
 use super::dense::{Real, multiply, rows, squared_norm};
@@ -27,9 +27,7 @@ impl<F: Real> Points<F> {
     pub fn gather(matrix: ArrayView2<'_, F>, chosen: impl ExactSizeIterator<Item = usize>) -> Self {
         let (n, dim) = (chosen.len(), matrix.ncols());
         let mut data = Vec::with_capacity(n.next_multiple_of(PANEL) * dim);
-        for row in chosen {
-            data.extend(matrix.row(row).iter().copied());
-        }
+        chosen.for_each(|row| push(&mut data, matrix.row(row)));
         let norms: Vec<F> = (0..n).map(|i| F::of(squared_norm(&data[i * dim..(i + 1) * dim]))).collect();
         data.resize(n.next_multiple_of(PANEL) * dim, F::default());
         let largest_norm = norms.iter().fold(0.0, |m, n| n.wide().max(m));
@@ -80,9 +78,7 @@ impl<F: Real> Block<F> {
         let dim = points.dim;
         self.used = (queries.nrows() - first).min(WIDTH);
         self.queries.clear();
-        for row in first..first + self.used {
-            self.queries.extend(queries.row(row).iter().copied());
-        }
+        (first..first + self.used).for_each(|row| push(&mut self.queries, queries.row(row)));
         self.norms.clear();
         self.norms.extend((0..self.used).map(|i| F::of(squared_norm(&self.queries[i * dim..(i + 1) * dim]))));
         self.queries.resize(WIDTH * dim, F::default());
@@ -121,6 +117,14 @@ impl<F: Real> Block<F> {
     /// Returns all queries, WIDTH rows.
     pub fn queries(&self) -> &[F] {
         &self.queries
+    }
+}
+
+/// Adds a row, at once where its numbers follow one another.
+fn push<F: Real>(data: &mut Vec<F>, row: ArrayView1<'_, F>) {
+    match row.as_slice() {
+        Some(row) => data.extend_from_slice(row),
+        None => data.extend(row),
     }
 }
 
