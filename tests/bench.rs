@@ -82,6 +82,8 @@ fn a_sweep_is_timed_with_the_fields_of_the_peer_and_its_accuracies() {
     assert_eq!(names, ["join", "knn_fit", "knn_predict", "svm_fit", "svm_predict", "transform_fit", "transform_test"]);
     let sum: f64 = spent.values().map(|[_, cpu]| cpu).sum();
     assert!((line["total_cpu"].as_f64().unwrap() - sum).abs() < 1e-9, "{line}");
+    let of_fit = ["pca_fit", "yeo_johnson_fit"].map(|step| line[step][1].as_f64().unwrap());
+    assert!((of_fit[0] + of_fit[1] - spent["transform_fit"][1]).abs() < 1e-9, "{line}");
     let cells = line["cells"].as_array().unwrap();
     let of = |i: usize| (cells[i]["classifier"].as_str().unwrap(), cells[i]["n"].as_u64().unwrap(), cells[i]["repeat"].as_u64().unwrap());
     let expected =

@@ -1,11 +1,15 @@
 //! Matrix products and elementwise loops that give the same bits for any number of threads.
 //!
-//! Products run on one thread each (faer); callers share out fixed blocks. Loops are compiled for the machine's vector unit at run time,
-//! without fused multiply-add and without sums across lanes, so the vector width never shows in a result.
+//! Products run on one thread each, those of f32 on our own kernel where there is AVX-512, else on faer's; callers share out fixed blocks.
+//! Loops are compiled for the machine's vector unit at run time, without fused multiply-add and without sums across lanes, so the vector
+//! width never shows in a result.
 
 use faer::linalg::matmul::matmul;
+use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
+
+use crate::kernel::{Matrix, Start, matmul_one, rows_stand_alone};
 
 /// The two number types that classifiers work in.
 pub trait Real: faer::traits::ComplexField + Copy + PartialOrd + Default + Send + Sync + std::fmt::Debug + 'static {
@@ -21,6 +25,46 @@ pub trait Real: faer::traits::ComplexField + Copy + PartialOrd + Default + Send 
     }
     /// Writes exp(-gamma · max(0, p + q[j] - 2 · dot[j])), the radial kernel, for one point of squared norm `p`.
     fn radial(out: &mut [Self], dot: &[Self], p: Self, q: &[Self], gamma: Self);
+    /// Returns whether a row of a product has the same bits whatever other rows there are.
+    fn rows_stand_alone() -> bool {
+        false
+    }
+    /// As [`multiply`].
+    fn product(dst: &mut [Self], add: bool, a: Rows<'_, Self>, b: Rows<'_, Self>) {
+        faer_product(dst, add, a, b);
+    }
+}
+
+/// A matrix whose rows lie `stride` apart in a slice; turned, it is the transpose of that.
+#[derive(Clone, Copy)]
+pub struct Rows<'a, F> {
+    data: &'a [F],
+    n: usize,
+    dim: usize,
+    stride: usize,
+    turned: bool,
+}
+
+impl<'a, F> Rows<'a, F> {
+    /// Returns the transpose, without moving anything.
+    pub fn t(self) -> Self {
+        Self { turned: !self.turned, ..self }
+    }
+
+    /// Returns `dim` columns from `first` on, of a matrix that is not turned.
+    pub fn columns(self, first: usize, dim: usize) -> Self {
+        Self { data: &self.data[first..], dim, ..self }
+    }
+
+    fn faer(self) -> MatRef<'a, F> {
+        let plain = MatRef::from_row_major_slice_with_stride(self.data, self.n, self.dim, self.stride);
+        if self.turned { plain.transpose() } else { plain }
+    }
+}
+
+/// A matrix whose rows follow one another in `data`.
+pub(crate) fn rows<F>(data: &[F], n: usize, dim: usize) -> Rows<'_, F> {
+    Rows { data, n, dim, stride: dim, turned: false }
 }
 
 /// Runs a loop compiled for the widest vector unit of this machine.
@@ -29,37 +73,69 @@ pub(crate) fn vectored<R>(body: impl FnOnce() -> R) -> R {
     pulp::Arch::new().dispatch(body)
 }
 
-/// dst = a · b, or dst += a · b, on this thread.
-pub(crate) fn multiply<F: Real>(dst: MatMut<'_, F>, add: bool, a: MatRef<'_, F>, b: MatRef<'_, F>) {
+/// dst = a · b, or dst += a · b, on this thread; rows of dst follow one another.
+pub(crate) fn multiply<F: Real>(dst: &mut [F], add: bool, a: Rows<'_, F>, b: Rows<'_, F>) {
+    F::product(dst, add, a, b);
+}
+
+fn faer_product<F: Real>(dst: &mut [F], add: bool, a: Rows<'_, F>, b: Rows<'_, F>) {
     let accum = if add { Accum::Add } else { Accum::Replace };
-    matmul(dst, accum, a, b, F::of(1.0), Par::Seq);
+    let (a, b) = (a.faer(), b.faer());
+    matmul(MatMut::from_row_major_slice_mut(dst, a.nrows(), b.ncols()), accum, a, b, F::of(1.0), Par::Seq);
 }
 
-/// A matrix whose rows follow one another in `data`.
-pub(crate) fn rows<F>(data: &[F], n: usize, dim: usize) -> MatRef<'_, F> {
-    MatRef::from_row_major_slice(data, n, dim)
-}
-
-/// As [`rows`], to be written.
-pub(crate) fn rows_mut<F>(data: &mut [F], n: usize, dim: usize) -> MatMut<'_, F> {
-    MatMut::from_row_major_slice_mut(data, n, dim)
+/// The lower triangle of dst = aᵀ · a, on this thread; above it dst stays as it is.
+pub(crate) fn square<F: Real>(dst: &mut [F], a: Rows<'_, F>) {
+    use BlockStructure::{Rectangular, TriangularLower};
+    let (dim, a) = (a.dim, a.faer());
+    let dst = MatMut::from_row_major_slice_mut(dst, dim, dim);
+    triangular::matmul(dst, TriangularLower, Accum::Replace, a.transpose(), Rectangular, a, Rectangular, F::of(1.0), Par::Seq);
 }
 
 /// Does `n` pieces of work in order or on all threads; the results are in order either way.
 pub(crate) fn spread<T: Send>(share: bool, n: usize, work: impl Fn(usize) -> T + Send + Sync) -> Vec<T> {
-    if share { (0..n).into_par_iter().map(work).collect() } else { (0..n).map(work).collect() }
+    spread_in(share, n, || (), |(), at| work(at))
+}
+
+/// As [`spread`], in rooms that one piece of work leaves to the next.
+pub(crate) fn spread_in<R, T: Send>(
+    share: bool,
+    n: usize,
+    room: impl Fn() -> R + Send + Sync,
+    work: impl Fn(&mut R, usize) -> T + Send + Sync,
+) -> Vec<T> {
+    if share {
+        return (0..n).into_par_iter().map_init(room, work).collect();
+    }
+    let mut room = room();
+    (0..n).map(|at| work(&mut room, at)).collect()
+}
+
+/// Returns the sum of `f` over a few values, in eight lanes and so in a fixed order.
+#[inline(always)]
+pub(crate) fn lane_sum(values: &[f64], f: impl Fn(f64) -> f64) -> f64 {
+    let (some, rest) = values.as_chunks::<8>();
+    let mut lanes = [0.0; 8];
+    some.iter().for_each(|eight| lanes.iter_mut().zip(eight).for_each(|(lane, v)| *lane += f(*v)));
+    let [a, b, c, d, e, g, h, i] = lanes;
+    rest.iter().fold(((a + b) + (c + d)) + ((e + g) + (h + i)), |sum, v| sum + f(*v))
 }
 
 /// Returns the squared length, summed in f64 in a fixed order.
 pub(crate) fn squared_norm<F: Real>(x: &[F]) -> f64 {
-    let mut lanes = [0.0; 8];
-    let mut chunks = x.chunks_exact(8);
-    for chunk in &mut chunks {
-        for (lane, &v) in lanes.iter_mut().zip(chunk) {
-            *lane += v.wide() * v.wide();
-        }
-    }
-    lanes.iter().sum::<f64>() + chunks.remainder().iter().map(|v| v.wide() * v.wide()).sum::<f64>()
+    vectored(
+        #[inline(always)]
+        || {
+            let mut lanes = [0.0; 8];
+            let mut chunks = x.chunks_exact(8);
+            for chunk in &mut chunks {
+                for (lane, &v) in lanes.iter_mut().zip(chunk) {
+                    *lane += v.wide() * v.wide();
+                }
+            }
+            lanes.iter().sum::<f64>() + chunks.remainder().iter().map(|v| v.wide() * v.wide()).sum::<f64>()
+        },
+    )
 }
 
 /// Returns the squared distance, summed in f64 in a fixed order: exactly zero for equal rows.
@@ -90,6 +166,19 @@ impl Real for f32 {
     #[inline(always)]
     fn wide(self) -> f64 {
         f64::from(self)
+    }
+    fn rows_stand_alone() -> bool {
+        rows_stand_alone()
+    }
+    fn product(dst: &mut [f32], add: bool, a: Rows<'_, f32>, b: Rows<'_, f32>) {
+        if !rows_stand_alone() {
+            return faer_product(dst, add, a, b);
+        }
+        let [a, b] = [a, b].map(|side| {
+            let plain = Matrix::strided(side.data, side.n, side.dim, side.stride, 1);
+            (if side.turned { plain.t() } else { plain }, if side.turned { side.n } else { side.dim })
+        });
+        matmul_one(a.0, b.0, dst, b.1, if add { Start::Target } else { Start::Nothing });
     }
     fn radial(out: &mut [f32], dot: &[f32], p: f32, q: &[f32], gamma: f32) {
         vectored(
@@ -213,6 +302,29 @@ mod tests {
         let mut ends = [0.0, -1e9];
         exponentials(&mut ends);
         assert!(ends[0] == 1.0 && ends[1] < 1e-307);
+    }
+
+    #[test]
+    fn products_of_turned_matrices_and_of_some_columns_are_those_of_the_definition() {
+        fn check<F: Real>() {
+            let whole = |n: usize| -> Vec<F> { (0..n).map(|i| F::of((i * 7 % 11) as f64 - 5.0)).collect() };
+            let (a, b, mut out) = (whole(6 * 9), whole(4 * 5), vec![F::of(2.0); 6 * 4]);
+            multiply(&mut out, true, rows(&a, 6, 9).columns(2, 5), rows(&b, 4, 5).t());
+            for (at, found) in out.iter().enumerate() {
+                let (i, j) = (at / 4, at % 4);
+                let sum: f64 = (0..5).map(|p| a[i * 9 + 2 + p].wide() * b[j * 5 + p].wide()).sum();
+                assert_eq!(found.wide(), 2.0 + sum, "{i}, {j}");
+            }
+            let mut squared = vec![F::of(7.0); 9 * 9];
+            square(&mut squared, rows(&a, 6, 9));
+            for (at, found) in squared.iter().enumerate() {
+                let (i, j) = (at / 9, at % 9);
+                let sum: f64 = (0..6).map(|p| a[p * 9 + i].wide() * a[p * 9 + j].wide()).sum();
+                assert_eq!(found.wide(), if j <= i { sum } else { 7.0 }, "{i}, {j}");
+            }
+        }
+        check::<f32>();
+        check::<f64>();
     }
 
     #[test]

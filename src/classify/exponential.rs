@@ -24,12 +24,14 @@ pub(super) fn exp_m1(x: f64) -> f64 {
     let shifted = x * std::f64::consts::LOG2_E + ROUND;
     let n = shifted - ROUND;
     let r = (x - n * LN2_HIGH) - n * LN2_LOW;
-    // exp(r) - 1 = r + r²/2! + .. + r^13/13!; the next term is below 5e-18 of it.
-    let mut p = 1.0 / 6_227_020_800.0;
-    for factorial in [479_001_600.0, 39_916_800.0, 3_628_800.0, 362_880.0, 40_320.0, 5_040.0, 720.0, 120.0, 24.0, 6.0, 2.0] {
-        p = p * r + 1.0 / factorial;
+    // exp(r) - 1 = r + r²/2! + .. + r^13/13!; the next term is below 5e-18 of it. Even and odd terms side by side, which waits half as long.
+    let z = r * r;
+    let (mut even, mut odd) = (1.0 / 479_001_600.0, 1.0 / 6_227_020_800.0);
+    for (of_even, of_odd) in [(3_628_800.0, 39_916_800.0), (40_320.0, 362_880.0), (720.0, 5_040.0), (24.0, 120.0), (2.0, 6.0)] {
+        even = even * z + 1.0 / of_even;
+        odd = odd * z + 1.0 / of_odd;
     }
-    let p = r + r * r * p;
+    let p = r + z * (even + r * odd);
     let power = f64::from_bits(shifted.to_bits().wrapping_add(1023) << 52); // 2^n
     if beyond { f64::INFINITY } else { power * p + (power - 1.0) }
 }

@@ -35,7 +35,9 @@ impl Features {
             }
         }
         // Where all is well, which is nearly always, no place is kept track of.
-        if let Some(at) = values.iter().position(|v| !v.is_finite()) {
+        let largest = values.iter().fold(0, |largest, v| v.abs().to_bits().max(largest));
+        let broken = if largest < f32::INFINITY.to_bits() { None } else { values.iter().position(|v| !v.is_finite()) };
+        if let Some(at) = broken {
             let (row, column) = (at / values.ncols(), at % values.ncols());
             let value = values[(row, column)];
             return Err(Failure::new(format!("feature {column} of `{}` is {value}, expected a finite number", ids[row])));

@@ -3,14 +3,13 @@
 use linfa::dataset::{AsSingleTargets, DatasetBase};
 use linfa::traits::{Fit, PredictInplace};
 use ndarray::{Array1, Array2, ArrayBase, Data, Ix2};
-use rayon::prelude::*;
 
 use super::dense::Real;
 use super::groups::by_class;
 use super::guard::Checked;
 use super::params::Svm;
 use super::platt::FOLDS_OF;
-use super::products::{Block, Points, WIDTH, predict_blocks};
+use super::products::{Block, Points, each_block, predict_blocks};
 use super::svm::SvmModel;
 use crate::diagnostic::Failure;
 use crate::random::Stream;
@@ -51,39 +50,32 @@ impl<F: Real> FittedSvm<F> {
     /// Returns queries × classes, Platt's probabilities; none unless they were asked for.
     pub fn probabilities<D: Data<Elem = F>>(&self, queries: &ArrayBase<D, Ix2>) -> Option<Array2<f64>> {
         let classes = self.model.supports.len();
-        let view = queries.view();
-        let of_piece = |piece: usize| {
-            let block = Block::new(&self.points, view, piece * WIDTH);
+        let of_block = |block: &Block<F>| {
             let (mut out, mut scores) = (vec![0; block.used()], vec![0.0; block.used() * classes]);
-            self.model.predict_block(&self.points, &block, &mut out, Some(&mut scores));
+            self.model.predict_block(&self.points, block, &mut out, Some(&mut scores));
             scores
         };
-        let all = || (0..queries.nrows().div_ceil(WIDTH)).into_par_iter().flat_map_iter(of_piece).collect();
         let wanted = !self.model.sigmoids.is_empty();
-        wanted.then(all).and_then(|all: Vec<f64>| Array2::from_shape_vec((queries.nrows(), classes), all).ok())
+        wanted
+            .then(|| each_block(&self.points, queries.view(), of_block))
+            .and_then(|all| Array2::from_shape_vec((queries.nrows(), classes), all).ok())
     }
 
     /// Returns queries × pairs (0,1), (0,2) .. (1,2) ..: above 0 speaks for the first class of the pair.
     pub fn decision_values<D: Data<Elem = F>>(&self, queries: &ArrayBase<D, Ix2>) -> Array2<F> {
-        let n = queries.nrows();
         let pairs = self.model.rho.len();
-        let view = queries.view();
-        let pieces: Vec<Vec<F>> = (0..n.div_ceil(WIDTH))
-            .into_par_iter()
-            .map(|piece| {
-                let block = Block::new(&self.points, view, piece * WIDTH);
-                let mut out = vec![F::default(); block.used() * pairs];
-                let mut at = 0;
-                self.model.decisions(&self.points, &block, |_, _, decision| {
-                    for (query, &d) in decision.iter().enumerate().take(block.used()) {
-                        out[query * pairs + at] = d;
-                    }
-                    at += 1;
-                });
-                out
-            })
-            .collect();
-        Array2::from_shape_fn((n, pairs), |(i, j)| pieces[i / WIDTH][(i % WIDTH) * pairs + j])
+        let all = each_block(&self.points, queries.view(), |block| {
+            let mut out = vec![F::default(); block.used() * pairs];
+            let mut at = 0;
+            self.model.decisions(&self.points, block, |_, _, decision| {
+                for (query, &d) in decision.iter().enumerate().take(block.used()) {
+                    out[query * pairs + at] = d;
+                }
+                at += 1;
+            });
+            out
+        });
+        Array2::from_shape_fn((queries.nrows(), pairs), |(i, j)| all[i * pairs + j])
     }
 }
 
@@ -141,7 +133,8 @@ mod tests {
             let data = DatasetBase::new(x.slice(ndarray::s![..rows, ..]).to_owned(), Array1::from_shape_fn(rows, |i| i / 2));
             let fitted: FittedSvm<f64> = Svm { tolerance: 1e-10, ..Svm::default() }.fit(&data).unwrap();
             let (mut out, mut scores) = ([0; 3], vec![0.0; 3 * rows / 2]);
-            let block = Block::new(&fitted.points, queries.view(), 0);
+            let mut block = Block::default();
+            block.fill(&fitted.points, queries.view(), 0);
             fitted.model.predict_block(&fitted.points, &block, &mut out, Some(&mut scores));
             assert_eq!(fitted.predict(&queries).to_vec(), out);
             scores

@@ -29,8 +29,8 @@ impl Study {
     /// Puts other rows in front of the same training rows, draws and classes.
     ///
     /// # Errors
-    /// When an id comes twice or is learnt from, a class is none of the study's, a row has no features or those of another number of
-    /// dimensions, or no row is left.
+    /// When an id comes twice or is learnt from, a class is none of the study's, `rename` or `drop` names a class that no row has, a row has
+    /// no features or those of another number of dimensions, or no row is left.
     pub fn facing(&self, further: &Further<'_>) -> Result<Self, Failure> {
         let roster = self.roster.facing(further, &self.protocol)?;
         let (found, expected) = (further.features.dim(), self.train.ncols());
@@ -57,6 +57,10 @@ impl Roster {
         let named: HashSet<&String> = further.labels.values().collect();
         if let Some(name) = further.rename.keys().find(|name| !named.contains(name)) {
             return Err(Failure::new(format!("`rename` names the class `{name}`, which none of its rows has")));
+        }
+        let renamed: HashSet<&String> = further.rename.values().chain(how.rename.values()).collect();
+        if let Some(name) = further.drop.iter().find(|name| !named.contains(name) && !renamed.contains(name)) {
+            return Err(Failure::new(format!("`drop` names the class `{name}`, which none of its rows has")));
         }
         let mut seen: HashSet<&str> = HashSet::new();
         if further.same_images {
@@ -153,6 +157,8 @@ mod tests {
         assert_eq!(said(&own, &own.ids[29..31], true, &[]), Err("`a29` comes a second time, or is learnt from".into()));
         assert_eq!(said(&own, &own.ids[29..31], false, &[]), Err("its class `z` is none of those that are learnt".into()));
         assert_eq!(said(&own, &own.ids[29..31], false, &some), Ok(1));
+        let misspelt = Err("`drop` names the class `Z`, which none of its rows has".into());
+        assert_eq!(said(&own, &own.ids[29..31], false, &["Z".to_string()]), misspelt);
         assert_eq!(said(&own, &[], false, &[]), Err("it has no row to predict, expected at least 1 of the classes that are learnt".into()));
         assert_eq!(
             said(&wide, &own.ids[30..31], false, &[]),

@@ -6,13 +6,12 @@
 use linfa::dataset::{AsSingleTargets, DatasetBase};
 use linfa::traits::{Fit, PredictInplace};
 use ndarray::{Array1, Array2, ArrayBase, Data, Ix2};
-use rayon::prelude::*;
 
 use super::dense::{Real, squared_distance, vectored};
 use super::groups::{ClassRows, by_class};
 use super::guard::Checked;
 use super::params::{Knn, Vote};
-use super::products::{Block, Points, WIDTH, predict_blocks};
+use super::products::{Block, Points, WIDTH, each_block, predict_blocks};
 use crate::diagnostic::Failure;
 
 /// The rows that vote, as numbers of points held elsewhere.
@@ -224,21 +223,16 @@ impl<F: Real> FittedKnn<F> {
     }
 
     fn each<D: Data<Elem = F>, T: Send>(&self, queries: &ArrayBase<D, Ix2>, take: impl Fn(&Scratch<F>, &mut Vec<T>) + Sync) -> Vec<T> {
-        let view = queries.view();
-        (0..queries.nrows().div_ceil(WIDTH))
-            .into_par_iter()
-            .flat_map_iter(|piece| {
-                let block = Block::new(&self.points, view, piece * WIDTH);
-                let (mut scratch, mut out) = (Scratch::new(), Vec::new());
-                self.model.screen(&self.points, &block, &mut scratch);
-                for query in 0..block.used() {
-                    self.model.nearest(&self.points, &block, query, &mut scratch);
-                    self.model.vote(&mut scratch);
-                    take(&scratch, &mut out);
-                }
-                out
-            })
-            .collect()
+        each_block(&self.points, queries.view(), |block| {
+            let (mut scratch, mut out) = (Scratch::new(), Vec::new());
+            self.model.screen(&self.points, block, &mut scratch);
+            for query in 0..block.used() {
+                self.model.nearest(&self.points, block, query, &mut scratch);
+                self.model.vote(&mut scratch);
+                take(&scratch, &mut out);
+            }
+            out
+        })
     }
 }
 

@@ -5,6 +5,8 @@
 
 use std::collections::VecDeque;
 
+use super::dense::vectored;
+
 /// Pairs of steps and gradient changes that are remembered, as in scipy.
 const MEMORY: usize = 10;
 
@@ -147,15 +149,20 @@ fn line_search(
 }
 
 fn dot(a: &[f64], b: &[f64]) -> f64 {
-    let mut lanes = [0.0; 8];
-    let (xs, ys) = (a.chunks_exact(8), b.chunks_exact(8));
-    let rest: f64 = xs.remainder().iter().zip(ys.remainder()).map(|(x, y)| x * y).sum();
-    for (x, y) in xs.zip(ys) {
-        for lane in 0..8 {
-            lanes[lane] += x[lane] * y[lane];
-        }
-    }
-    lanes.iter().sum::<f64>() + rest
+    vectored(
+        #[inline(always)]
+        || {
+            let mut lanes = [0.0; 8];
+            let (xs, ys) = (a.chunks_exact(8), b.chunks_exact(8));
+            let rest: f64 = xs.remainder().iter().zip(ys.remainder()).map(|(x, y)| x * y).sum();
+            for (x, y) in xs.zip(ys) {
+                for lane in 0..8 {
+                    lanes[lane] += x[lane] * y[lane];
+                }
+            }
+            lanes.iter().sum::<f64>() + rest
+        },
+    )
 }
 
 fn largest(gradient: &[f64]) -> f64 {

@@ -9,7 +9,10 @@ use super::metrics::Confusion;
 /// Sharpness of votes.
 const TEMPERATURE: f64 = 0.07;
 
-/// Returns who is taken for what: `rows` (n × `dim`), each with its class among `classes`.
+/// Returns who is taken for what: `rows` (n × `dim`), each with its class among `classes`, judged by the `k` nearest others.
+///
+/// # Panics
+/// If `dim` or `k` is 0, or a row has no class.
 pub fn judged_by_others(rows: &[f32], dim: usize, class: &[usize], classes: usize, k: usize) -> Confusion {
     let unit: Vec<Vec<f64>> = rows
         .chunks_exact(dim)
@@ -22,9 +25,14 @@ pub fn judged_by_others(rows: &[f32], dim: usize, class: &[usize], classes: usiz
         let others = (0..unit.len()).filter(|j| *j != i);
         let mut near: Vec<(f64, usize)> = others.map(|j| (unit[i].iter().zip(&unit[j]).map(|(a, b)| a * b).sum(), j)).collect();
         // The earlier row among equals.
-        near.sort_unstable_by(|a, b| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1)));
+        let nearer = |a: &(f64, usize), b: &(f64, usize)| b.0.total_cmp(&a.0).then(a.1.cmp(&b.1));
+        if k < near.len() {
+            near.select_nth_unstable_by(k - 1, nearer);
+            near.truncate(k);
+        }
+        near.sort_unstable_by(nearer);
         let mut votes = vec![0.0; classes];
-        near.iter().take(k).for_each(|(cosine, j)| votes[class[*j]] += (cosine / TEMPERATURE).exp());
+        near.iter().for_each(|(cosine, j)| votes[class[*j]] += (cosine / TEMPERATURE).exp());
         let winner = (0..classes).max_by(|a, b| votes[*a].total_cmp(&votes[*b]).then(b.cmp(a)));
         winner.map(|predicted| (class[i], predicted))
     };

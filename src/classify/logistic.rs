@@ -7,7 +7,7 @@ use linfa::dataset::{AsSingleTargets, DatasetBase};
 use linfa::traits::{Fit, PredictInplace};
 use ndarray::{Array1, Array2, ArrayBase, ArrayView2, Data, Ix2};
 
-use super::dense::{Real, multiply, rows, rows_mut};
+use super::dense::{Real, multiply, rows};
 use super::groups::{ClassRows, by_class, class_weights};
 use super::guard::Checked;
 use super::lbfgs::Ending;
@@ -41,9 +41,11 @@ impl FittedLogistic {
         let rows = || groups.iter().enumerate().flat_map(|(place, g)| g.points.iter().map(move |&p| (place, p)));
         let outputs = if classes.len() == 2 { 1 } else { classes.len() };
         let chosen: Vec<usize> = rows().map(|(_, point)| point).collect();
+        let mut x = Vec::with_capacity(chosen.len() * dim);
+        chosen.iter().for_each(|point| x.extend(points.row(*point).iter().map(|v| v.wide() as f32)));
         let problem = Problem {
             points,
-            x: chosen.iter().flat_map(|point| points.row(*point).iter().map(|v| v.wide() as f32)).collect(),
+            x,
             rows: chosen,
             y: rows().map(|(place, _)| place).collect(),
             weight: rows().map(|(place, _)| weights[place]).collect(),
@@ -142,7 +144,7 @@ impl<F: Real> ReadyLogistic<F> {
         let dim = self.coefficients.len() / outputs;
         let mut logits = vec![F::default(); outputs * WIDTH];
         let w = rows(&self.coefficients, outputs, dim);
-        multiply(rows_mut(&mut logits, outputs, WIDTH), false, w, rows(block.queries(), WIDTH, dim).transpose());
+        multiply(&mut logits, false, w, rows(block.queries(), WIDTH, dim).t());
         let logit = |class: usize, query: usize| logits[class * WIDTH + query] + self.intercepts[class];
         for (query, out) in out.iter_mut().enumerate().take(block.used()) {
             let mut winner = 0;

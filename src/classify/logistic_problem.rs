@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 
-use super::dense::{Real, exponentials, multiply, rows, rows_mut, spread};
+use super::dense::{Real, exponentials, lane_sum, multiply, rows, spread, vectored};
 use super::lbfgs::{Ending, Memory, minimise};
 use super::products::Points;
 
@@ -12,7 +12,8 @@ const CHUNK: usize = 512;
 /// The rows, their classes and weights, ready for the solver.
 ///
 /// Value and gradient are known exactly (products in f64) at one point, the anchor. Elsewhere only what differs from there goes through
-/// products, in f32: near the anchor they are as good as products in f64, and twice as fast.
+/// products, in f32: near the anchor they are as good as products in f64, and twice as fast. Logits of a chunk of rows lie class by class,
+/// so that a loop over rows uses the vector unit.
 pub(super) struct Problem<'a, F> {
     pub points: &'a Points<F>,
     /// The points that take part, in order.
@@ -33,9 +34,9 @@ pub(super) struct Problem<'a, F> {
 struct Anchor {
     /// W row by row, then b.
     at: Vec<f64>,
-    /// Rows × outputs.
+    /// Outputs × rows for each chunk of rows.
     logits: Vec<f64>,
-    /// weight · (probability - truth), rows × outputs.
+    /// weight · (probability - truth), laid out as the logits.
     residuals: Vec<f64>,
     /// Of the loss without the penalty, by W and b.
     gradient: Vec<f64>,
@@ -63,21 +64,22 @@ impl<F: Real> Problem<'_, F> {
         let (outputs, dim) = (self.outputs, self.dim);
         let parts = self.chunks(|range| {
             let n = range.len();
-            let x: Vec<f64> = self.rows[range.clone()].iter().flat_map(|row| self.points.row(*row).iter().map(|v| v.wide())).collect();
-            let mut logits = vec![0.0; n * outputs];
-            multiply(rows_mut(&mut logits, n, outputs), false, rows(&x, n, dim), rows(w, outputs, dim).transpose());
-            logits.chunks_exact_mut(outputs).for_each(|row| row.iter_mut().zip(b).for_each(|(z, b)| *z += b));
+            let mut x: Vec<f64> = Vec::with_capacity(n * dim);
+            self.rows[range.clone()].iter().for_each(|row| x.extend(self.points.row(*row).iter().map(|v| v.wide())));
+            let mut logits = vec![0.0; outputs * n];
+            multiply(&mut logits, false, rows(w, outputs, dim), rows(&x, n, dim).t());
+            logits.chunks_exact_mut(n).zip(b).for_each(|(row, b)| row.iter_mut().for_each(|z| *z += b));
             let mut residuals = logits.clone();
             self.residuals(&mut residuals, range);
             let mut by_w = vec![0.0; w.len()];
-            multiply(rows_mut(&mut by_w, outputs, dim), false, rows(&residuals, n, outputs).transpose(), rows(&x, n, dim));
+            multiply(&mut by_w, false, rows(&residuals, outputs, n), rows(&x, n, dim));
             (logits, residuals, by_w)
         });
         let mut anchor = Anchor { at: at.to_vec(), logits: Vec::new(), residuals: Vec::new(), gradient: vec![0.0; at.len()] };
         for (logits, residuals, by_w) in parts {
             anchor.gradient.iter_mut().zip(by_w).for_each(|(g, p)| *g += p);
-            let by_b = &mut anchor.gradient[w.len()..];
-            residuals.chunks_exact(outputs).for_each(|row| by_b.iter_mut().zip(row).for_each(|(g, r)| *g += r));
+            let by_b = anchor.gradient[w.len()..].iter_mut();
+            by_b.zip(residuals.chunks_exact(residuals.len() / outputs)).for_each(|(g, row)| *g += lane_sum(row, |r| r));
             anchor.logits.extend(logits);
             anchor.residuals.extend(residuals);
         }
@@ -115,18 +117,19 @@ impl<F: Real> Problem<'_, F> {
     fn part(&self, anchor: &Anchor, range: Range<usize>, w_moved: &[f32], b_moved: &[f64]) -> Share {
         let (n, outputs, dim) = (range.len(), self.outputs, self.dim);
         let x = rows(&self.x[range.start * dim..range.end * dim], n, dim);
-        let mut narrow = vec![0.0f32; n * outputs];
-        multiply(rows_mut(&mut narrow, n, outputs), false, x, rows(w_moved, outputs, dim).transpose());
+        let mut narrow = vec![0.0f32; outputs * n];
+        multiply(&mut narrow, false, rows(w_moved, outputs, dim), x.t());
         let there = range.start * outputs..range.end * outputs;
-        let mut moving: Vec<f64> = narrow.iter().zip(&anchor.logits[there.clone()]).map(|(moved, was)| was + f64::from(*moved)).collect();
-        moving.chunks_exact_mut(outputs).for_each(|row| row.iter_mut().zip(b_moved).for_each(|(z, b)| *z += b));
+        let mut moving = anchor.logits[there.clone()].to_vec();
+        for ((row, moved), b) in moving.chunks_exact_mut(n).zip(narrow.chunks_exact(n)).zip(b_moved) {
+            row.iter_mut().zip(moved).for_each(|(z, moved)| *z = (*z + f64::from(*moved)) + b);
+        }
         let loss = self.residuals(&mut moving, range);
         moving.iter_mut().zip(&anchor.residuals[there]).for_each(|(r, was)| *r -= was);
-        let mut b = vec![0.0; outputs];
-        moving.chunks_exact(outputs).for_each(|row| b.iter_mut().zip(row).for_each(|(g, r)| *g += r));
+        let b = moving.chunks_exact(n).map(|row| lane_sum(row, |r| r)).collect();
         narrow.iter_mut().zip(&moving).for_each(|(n, r)| *n = *r as f32);
         let mut by_w = vec![0.0f32; w_moved.len()];
-        multiply(rows_mut(&mut by_w, outputs, dim), false, rows(&narrow, n, outputs).transpose(), x);
+        multiply(&mut by_w, false, rows(&narrow, outputs, n), x);
         Share { loss, w: by_w.into_iter().map(f64::from).collect(), b }
     }
 
@@ -160,25 +163,38 @@ impl<F: Real> Problem<'_, F> {
     }
 }
 
-/// Turns rows of logits into weight · (probability - truth) and returns the sum of weight · -log probability of the truth.
+/// Turns logits, classes × rows, into weight · (probability - truth) and returns the sum of weight · -log probability of the truth.
 ///
 /// Right for logits of any size.
 fn softmax_residuals(logits: &mut [f64], truth: &[usize], weights: &[f64]) -> f64 {
-    let outputs = logits.len() / truth.len();
-    let mut loss = 0.0;
-    for ((row, &truth), weight) in logits.chunks_exact_mut(outputs).zip(truth).zip(weights) {
-        let highest = row.iter().fold(f64::NEG_INFINITY, |m, &z| if z > m { z } else { m });
-        row.iter_mut().for_each(|z| *z -= highest);
-        loss -= weight * row[truth];
-    }
+    let n = truth.len();
+    let mut highest = vec![f64::NEG_INFINITY; n];
+    vectored(
+        #[inline(always)]
+        || {
+            for row in logits.chunks_exact(n) {
+                highest.iter_mut().zip(row).for_each(|(high, &z)| *high = if z > *high { z } else { *high });
+            }
+            logits.chunks_exact_mut(n).for_each(|row| row.iter_mut().zip(&highest).for_each(|(z, high)| *z -= high));
+        },
+    );
+    let of_truth = truth.iter().zip(weights).enumerate();
+    let mut loss = of_truth.clone().map(|(row, (truth, weight))| -weight * logits[truth * n + row]).sum::<f64>();
     exponentials(logits);
-    for ((row, &truth), weight) in logits.chunks_exact_mut(outputs).zip(truth).zip(weights) {
-        let sum: f64 = row.iter().sum();
-        loss += weight * sum.ln();
-        let scale = weight / sum;
-        row.iter_mut().for_each(|p| *p *= scale);
-        row[truth] -= weight;
-    }
+    let mut sums = vec![0.0; n];
+    vectored(
+        #[inline(always)]
+        || logits.chunks_exact(n).for_each(|row| sums.iter_mut().zip(row).for_each(|(sum, p)| *sum += p)),
+    );
+    loss += sums.iter().zip(weights).map(|(sum, weight)| weight * sum.ln()).sum::<f64>();
+    vectored(
+        #[inline(always)]
+        || {
+            sums.iter_mut().zip(weights).for_each(|(sum, weight)| *sum = weight / *sum);
+            logits.chunks_exact_mut(n).for_each(|row| row.iter_mut().zip(&sums).for_each(|(p, scale)| *p *= scale));
+        },
+    );
+    of_truth.for_each(|(row, (truth, weight))| logits[truth * n + row] -= weight);
     loss
 }
 
@@ -208,10 +224,10 @@ mod tests {
     #[test]
     fn logits_of_any_size_keep_loss_and_gradient_right() {
         // The second row lies far below the first: a maximum over both would lose it.
-        let mut rows = [900.0, 0.0, 0.0, -900.0, -900.0, -1000.0];
-        let loss = softmax_residuals(&mut rows, &[0, 2], &[1.0, 1.0]);
+        let mut logits = [900.0, -900.0, 0.0, -900.0, 0.0, -1000.0];
+        let loss = softmax_residuals(&mut logits, &[0, 2], &[1.0, 1.0]);
         assert!((loss - (100.0 + 2f64.ln())).abs() < 1e-12);
-        assert!((rows[3] - 0.5).abs() < 1e-15 && (rows[5] + 1.0).abs() < 1e-15);
+        assert!((logits[1] - 0.5).abs() < 1e-15 && (logits[5] + 1.0).abs() < 1e-15);
         let mut rows = [800.0, -800.0, -800.0];
         assert_eq!(sigmoid_residuals(&mut rows, &[0, 1, 0], &[1.0, 2.0, 1.0]), 2400.0);
         assert_eq!(rows, [1.0, -2.0, 0.0]);

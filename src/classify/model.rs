@@ -94,6 +94,7 @@ pub(crate) struct Measured {
 }
 
 /// A block of queries beside the training rows.
+#[derive(Default)]
 pub(crate) struct Queries {
     single: Block<f32>,
     double: Block<f64>,
@@ -101,11 +102,12 @@ pub(crate) struct Queries {
 
 impl Measured {
     /// Multiplies all points with the queries from row `first` on.
-    pub fn with(&self, queries: ArrayView2<'_, f32>, first: usize) -> Queries {
+    pub fn fill(&self, block: &mut Queries, queries: ArrayView2<'_, f32>, first: usize) {
         let end = (first + WIDTH).min(queries.nrows());
         // No query has to be widened where no point waits for it.
         let wide = if self.double.len() > 0 { queries.slice(s![first..end, ..]).mapv(f64::from) } else { Array2::zeros((0, 0)) };
-        Queries { single: Block::new(&self.single, queries, first), double: Block::new(&self.double, wide.view(), 0) }
+        block.single.fill(&self.single, queries, first);
+        block.double.fill(&self.double, wide.view(), 0);
     }
 
     /// Returns the memory that a block of queries takes, in bytes.

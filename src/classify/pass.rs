@@ -7,7 +7,7 @@ use rayon::prelude::*;
 
 use super::knn::Scratch;
 use super::metrics::Confusion;
-use super::model::{Fitted, Measured, Predicted};
+use super::model::{Fitted, Measured, Predicted, Queries};
 use super::predictions::Scores;
 use super::products::WIDTH;
 use super::resample::{Resampling, Right};
@@ -74,15 +74,18 @@ pub(crate) fn tallies(
     // How many scores a model's rows have: none where nobody asks.
     let columns: Vec<usize> = tallies.iter().map(|tally| tally.scores.as_ref().map_or(0, |scores| scores.classes.len())).collect();
     let blocks: Vec<usize> = (0..rows.nrows().div_ceil(WIDTH)).collect();
-    for batch in blocks.chunks((BLOCK_MEMORY / points.block_bytes()).clamp(1, rayon::current_num_threads())) {
+    let most = (BLOCK_MEMORY / points.block_bytes()).clamp(1, rayon::current_num_threads());
+    let mut rooms: Vec<Queries> = std::iter::repeat_with(Queries::default).take(most).collect();
+    for batch in blocks.chunks(most) {
         // The models are shared out too, so that a batch of one block, or a block on the way out, leaves no thread idle.
         let parts = batch
             .par_iter()
-            .map(|&at| {
+            .zip(&mut rooms)
+            .map(|(&at, queries)| {
                 watch.step()?;
-                let queries = points.with(*rows, at * WIDTH);
+                points.fill(queries, *rows, at * WIDTH);
                 let of_model = |scratch: &mut Scratch<f32>, (fitted, columns): (&Fitted, &usize)| {
-                    fitted.model.predict(points, &queries, scratch, *columns)
+                    fitted.model.predict(points, queries, scratch, *columns)
                 };
                 Ok(fitted.par_iter().zip(&columns).map_init(Scratch::new, of_model).collect::<Vec<Predicted>>())
             })

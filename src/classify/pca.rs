@@ -8,11 +8,13 @@ use faer::{Mat, MatRef, Par};
 use ndarray::{Array1, Array2, ArrayView2, Axis};
 use rayon::prelude::*;
 
-use super::dense::{multiply, rows, rows_mut, spread};
+use super::dense::{multiply, rows, square};
 use crate::diagnostic::{Failure, count};
 
-/// Rows whose share of the covariance is summed, or that are rotated, at once.
-pub(super) const CHUNK: usize = 2048;
+/// Rows whose share of the covariance is summed at once.
+const CHUNK: usize = 2048;
+/// Rows that are rotated at once.
+pub(super) const FEW: usize = 256;
 /// Decompositions run on one thread: faer cuts its work by the number of threads, which would show in the last bits of every axis.
 const ALONE: Par = Par::Seq;
 
@@ -48,7 +50,7 @@ impl Pca {
         let x = x.as_standard_layout();
         let x = x.as_slice().unwrap_or_default();
         // As scikit-learn's `auto`: the covariance where rows abound, which squares the condition but is far cheaper.
-        let (components, variance) = if n >= 10 * dim { by_covariance(x, &mean, n)? } else { by_svd(&centred(x, &mean), n, dim)? };
+        let (components, variance) = if n >= 10 * dim { by_covariance(x, &mean, n)? } else { by_svd(x, &mean, n)? };
         let mut pca = Self { mean, components, variance };
         pca.settle();
         Ok(pca)
@@ -67,51 +69,56 @@ impl Pca {
     /// Rotates rows: rows × axes.
     pub fn apply(&self, x: ArrayView2<'_, f64>) -> Array2<f64> {
         let x = x.as_standard_layout();
-        let some = x.as_slice().unwrap_or_default().par_chunks((CHUNK * self.mean.len()).max(1));
-        let all: Vec<f64> = some.flat_map_iter(|rows| self.apply_rows(rows)).collect();
+        let some = x.as_slice().unwrap_or_default().par_chunks((FEW * self.mean.len()).max(1));
+        let all: Vec<f64> = some.flat_map_iter(|rows| self.apply_rows(rows.to_vec())).collect();
         let mut all = all.into_iter();
         Array2::from_shape_simple_fn((x.nrows(), self.components.nrows()), || all.next().unwrap_or(f64::NAN))
     }
 
-    /// Rotates rows that follow one another, on this thread.
-    pub(super) fn apply_rows(&self, x: &[f64]) -> Vec<f64> {
+    /// Rotates up to [`FEW`] rows that follow one another, on this thread.
+    pub(super) fn apply_rows(&self, mut x: Vec<f64>) -> Vec<f64> {
         let (axes, dim) = self.components.dim();
         let n = x.len() / dim.max(1);
+        centre(&mut x, &self.mean);
+        // Every product has the same shape, so a row has the same bits whatever rows stand beside it.
+        x.resize(FEW * dim, 0.0);
         let components = self.components.as_standard_layout();
         let components = components.as_slice().unwrap_or_default();
-        let mut out = vec![0.0; n * axes];
-        let centred = centred(x, &self.mean);
-        multiply(rows_mut(&mut out, n, axes), false, rows(&centred, n, dim), rows(components, axes, dim).transpose());
+        let mut out = vec![0.0; FEW * axes];
+        multiply(&mut out, false, rows(&x, FEW, dim), rows(components, axes, dim).t());
+        out.truncate(n * axes);
         out
     }
 }
 
-/// Rows less their mean.
-fn centred(x: &[f64], mean: &Array1<f64>) -> Vec<f64> {
-    let mut out = x.to_vec();
+/// Takes the mean from rows that follow one another.
+fn centre(rows: &mut [f64], mean: &Array1<f64>) {
     let mean = mean.as_slice().unwrap_or_default();
-    out.chunks_exact_mut(mean.len().max(1)).for_each(|row| row.iter_mut().zip(mean).for_each(|(v, m)| *v -= m));
-    out
+    rows.chunks_exact_mut(mean.len().max(1)).for_each(|row| row.iter_mut().zip(mean).for_each(|(v, m)| *v -= m));
 }
 
 /// Eigenvectors of the covariance of rows that follow one another.
 fn by_covariance(x: &[f64], mean: &Array1<f64>, n: usize) -> Result<(Array2<f64>, Array1<f64>), Failure> {
     let dim = mean.len();
-    let parts = spread(true, n.div_ceil(CHUNK), |chunk| {
-        let piece = centred(&x[chunk * CHUNK * dim..((chunk + 1) * CHUNK).min(n) * dim], mean);
-        let x = rows(&piece, piece.len() / dim, dim);
-        let mut out = vec![0.0; dim * dim];
-        multiply(rows_mut(&mut out, dim, dim), false, x.transpose(), x);
-        out
-    });
+    let shares: Vec<&[f64]> = x.chunks(CHUNK * dim).collect();
+    // As many shares at a time as there are threads, each in a room that is kept; they are added in their order.
+    let mut rooms = vec![(Vec::new(), vec![0.0; dim * dim]); rayon::current_num_threads().min(shares.len())];
     let mut covariance = vec![0.0; dim * dim];
-    for part in parts {
-        covariance.iter_mut().zip(part).for_each(|(c, p)| *c += p / (n - 1) as f64);
+    for some in shares.chunks(rooms.len()) {
+        some.par_iter().zip(&mut rooms).for_each(|(share, (piece, out))| {
+            piece.clear();
+            piece.extend_from_slice(share);
+            centre(piece, mean);
+            square(out, rows(piece, piece.len() / dim, dim));
+        });
+        for (_, out) in &rooms[..some.len()] {
+            covariance.iter_mut().zip(out).for_each(|(c, p)| *c += p / (n - 1) as f64);
+        }
     }
     let (mut vectors, mut values) = (Mat::<f64>::zeros(dim, dim), Diag::<f64>::zeros(dim));
     let scratch = self_adjoint_evd_scratch::<f64>(dim, ComputeEigenvectors::Yes, ALONE, Default::default());
     self_adjoint_evd(
-        rows(&covariance, dim, dim),
+        MatRef::from_row_major_slice(&covariance, dim, dim),
         values.as_mut(),
         Some(vectors.as_mut()),
         ALONE,
@@ -126,8 +133,11 @@ fn by_covariance(x: &[f64], mean: &Array1<f64>, n: usize) -> Result<(Array2<f64>
 }
 
 /// Right singular vectors of the centred rows.
-fn by_svd(centred: &[f64], n: usize, dim: usize) -> Result<(Array2<f64>, Array1<f64>), Failure> {
-    let x: MatRef<'_, f64> = rows(centred, n, dim);
+fn by_svd(x: &[f64], mean: &Array1<f64>, n: usize) -> Result<(Array2<f64>, Array1<f64>), Failure> {
+    let dim = mean.len();
+    let mut centred = x.to_vec();
+    centre(&mut centred, mean);
+    let x = MatRef::from_row_major_slice(&centred, n, dim);
     // faer wants tall matrices for the short way; a wide one is turned over.
     let tall: Mat<f64> = if n >= dim { x.to_owned() } else { x.transpose().to_owned() };
     let (n_tall, axes) = (n.max(dim), n.min(dim));
@@ -156,10 +166,8 @@ mod tests {
     #[test]
     fn both_ways_find_the_same_axes() {
         let x = Array2::from_shape_fn((60, 5), |(i, j)| ((i * (j + 3)) as f64 * 0.61).sin() * (j + 1) as f64);
-        let centred = &x - &x.mean_axis(Axis(0)).unwrap();
-        let data: Vec<f64> = centred.iter().copied().collect();
         let a = Pca::fit(x.view()).unwrap();
-        let (components, variance) = by_svd(&data, 60, 5).unwrap();
+        let (components, variance) = by_svd(x.as_slice().unwrap(), &a.mean, 60).unwrap();
         let mut b = Pca { mean: a.mean.clone(), components, variance };
         b.settle();
         assert!((&a.variance - &b.variance).iter().all(|d| d.abs() < 1e-12));
@@ -170,7 +178,7 @@ mod tests {
     fn the_number_of_threads_changes_no_bit() {
         let wave = |n: usize| Array2::from_shape_fn((n, 96), |(i, j)| ((i * (2 * j + 3)) as f64 * 0.61).sin() * (j + 1) as f64);
         // By singular values of tall and of wide rows, and by the covariance.
-        for n in [300, 60, 1200] {
+        for n in [300, 60, 5000] {
             let fit = |threads: usize| {
                 let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
                 pool.install(|| Pca::fit(wave(n).view()).unwrap())

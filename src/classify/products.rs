@@ -1,11 +1,11 @@
 //! Inner products of points with a block of queries: the one expensive matrix product, shared by everything that measures distances.
 //!
-//! Every product of a panel has the same shape, so an inner product has the same bits whatever other points take part.
+//! Every product has the shape of a panel, unless the shape changes no bit: an inner product is the same whatever other points take part.
 
-use ndarray::{Array1, ArrayBase, ArrayView2, Data, Ix2};
+use ndarray::{Array1, ArrayBase, ArrayView1, ArrayView2, Data, Ix2};
 use rayon::prelude::*;
 
-use super::dense::{Real, multiply, squared_norm};
+use super::dense::{Real, multiply, rows, squared_norm};
 
 /// Queries of a block.
 pub(crate) const WIDTH: usize = 256;
@@ -27,9 +27,7 @@ impl<F: Real> Points<F> {
     pub fn gather(matrix: ArrayView2<'_, F>, chosen: impl ExactSizeIterator<Item = usize>) -> Self {
         let (n, dim) = (chosen.len(), matrix.ncols());
         let mut data = Vec::with_capacity(n.next_multiple_of(PANEL) * dim);
-        for row in chosen {
-            data.extend(matrix.row(row).iter().copied());
-        }
+        chosen.for_each(|row| push(&mut data, matrix.row(row)));
         let norms: Vec<F> = (0..n).map(|i| F::of(squared_norm(&data[i * dim..(i + 1) * dim]))).collect();
         data.resize(n.next_multiple_of(PANEL) * dim, F::default());
         let largest_norm = norms.iter().fold(0.0, |m, n| n.wide().max(m));
@@ -63,7 +61,8 @@ impl<F: Real> Points<F> {
     }
 }
 
-/// The inner products of all points with up to [`WIDTH`] queries.
+/// The inner products of all points with up to [`WIDTH`] queries; kept from block to block, since fresh memory costs as much as filling it.
+#[derive(Default)]
 pub(crate) struct Block<F> {
     /// Points × WIDTH.
     products: Vec<F>,
@@ -75,26 +74,24 @@ pub(crate) struct Block<F> {
 
 impl<F: Real> Block<F> {
     /// Multiplies all points with the queries `first..` of a matrix, at most [`WIDTH`] of them.
-    pub fn new(points: &Points<F>, queries: ArrayView2<'_, F>, first: usize) -> Self {
+    pub fn fill(&mut self, points: &Points<F>, queries: ArrayView2<'_, F>, first: usize) {
         let dim = points.dim;
-        let used = (queries.nrows() - first).min(WIDTH);
-        let mut own = Vec::with_capacity(WIDTH * dim);
-        for row in first..first + used {
-            own.extend(queries.row(row).iter().copied());
-        }
-        let mut norms: Vec<F> = (0..used).map(|i| F::of(squared_norm(&own[i * dim..(i + 1) * dim]))).collect();
-        own.resize(WIDTH * dim, F::default());
-        norms.resize(WIDTH, F::default());
+        self.used = (queries.nrows() - first).min(WIDTH);
+        self.queries.clear();
+        (first..first + self.used).for_each(|row| push(&mut self.queries, queries.row(row)));
+        self.norms.clear();
+        self.norms.extend((0..self.used).map(|i| F::of(squared_norm(&self.queries[i * dim..(i + 1) * dim]))));
+        self.queries.resize(WIDTH * dim, F::default());
+        self.norms.resize(WIDTH, F::default());
 
-        let mut products = vec![F::default(); points.data.len() / dim.max(1) * WIDTH];
-        if dim > 0 {
-            let q = super::dense::rows(&own, WIDTH, dim);
-            for (out, panel) in products.chunks_exact_mut(PANEL * WIDTH).zip(points.data.chunks_exact(PANEL * dim)) {
-                let p = super::dense::rows(panel, PANEL, dim);
-                multiply(super::dense::rows_mut(out, PANEL, WIDTH), false, p, q.transpose());
+        self.products.resize(points.data.len() / dim.max(1) * WIDTH, F::default());
+        let panel = if F::rows_stand_alone() { points.data.len() / dim.max(1) } else { PANEL };
+        if dim > 0 && panel > 0 {
+            let queries = rows(&self.queries, WIDTH, dim);
+            for (out, points) in self.products.chunks_exact_mut(panel * WIDTH).zip(points.data.chunks_exact(panel * dim)) {
+                multiply(out, false, rows(points, panel, dim), queries.t());
             }
         }
-        Self { products, queries: own, norms, used }
     }
 
     /// Returns a point's inner products with the queries.
@@ -123,6 +120,27 @@ impl<F: Real> Block<F> {
     }
 }
 
+/// Adds a row, at once where its numbers follow one another.
+fn push<F: Real>(data: &mut Vec<F>, row: ArrayView1<'_, F>) {
+    match row.as_slice() {
+        Some(row) => data.extend_from_slice(row),
+        None => data.extend(row),
+    }
+}
+
+/// Does some work with every block of queries on all threads; what it makes is in the order of the queries.
+pub(crate) fn each_block<F: Real, T: Send>(
+    points: &Points<F>,
+    queries: ArrayView2<'_, F>,
+    work: impl Fn(&Block<F>) -> Vec<T> + Sync,
+) -> Vec<T> {
+    let of_piece = |block: &mut Block<F>, piece: usize| {
+        block.fill(points, queries, piece * WIDTH);
+        work(block)
+    };
+    (0..queries.nrows().div_ceil(WIDTH)).into_par_iter().map_init(Block::default, of_piece).flatten_iter().collect()
+}
+
 /// Predicts block by block on all threads.
 pub(crate) fn predict_blocks<F: Real, D: Data<Elem = F>>(
     points: &Points<F>,
@@ -130,16 +148,11 @@ pub(crate) fn predict_blocks<F: Real, D: Data<Elem = F>>(
     y: &mut Array1<usize>,
     predict: impl Fn(&Block<F>, &mut [usize]) + Sync,
 ) {
-    let view = queries.view();
-    let out: Vec<usize> = (0..queries.nrows().div_ceil(WIDTH))
-        .into_par_iter()
-        .flat_map_iter(|piece| {
-            let block = Block::new(points, view, piece * WIDTH);
-            let mut out = vec![0; block.used()];
-            predict(&block, &mut out);
-            out
-        })
-        .collect();
+    let out = each_block(points, queries.view(), |block| {
+        let mut out = vec![0; block.used()];
+        predict(block, &mut out);
+        out
+    });
     y.iter_mut().zip(out).for_each(|(y, class)| *y = class);
 }
 
@@ -153,8 +166,15 @@ mod tests {
         let value = |i: usize, j: usize| ((i * 37 + j * 11) as f32 * 0.37).sin();
         let matrix = Array2::from_shape_fn((300, 50), |(i, j)| value(i, j));
         let queries = Array2::from_shape_fn((70, 50), |(i, j)| value(i + 1000, j));
-        let all = Block::new(&Points::all(matrix.view()), queries.view(), 0);
-        let few = Block::new(&Points::gather(matrix.view(), [299, 3, 150].into_iter()), queries.view(), 0);
+        let of = |points: &Points<f32>, first: usize| {
+            let mut block = Block::default();
+            // A block that held others before is as good as a fresh one.
+            block.fill(&Points::all(queries.view()), matrix.view(), 200);
+            block.fill(points, queries.view(), first);
+            block
+        };
+        let all = of(&Points::all(matrix.view()), 0);
+        let few = of(&Points::gather(matrix.view(), [299, 3, 150].into_iter()), 0);
         for (place, point) in [299, 3, 150].into_iter().enumerate() {
             assert_eq!(all.products(point), few.products(place));
         }

@@ -2,7 +2,7 @@
 //!
 //! Fitting keeps one kernel block per class and makes the block of each pair of classes once, when the pair is solved.
 
-use super::dense::{Real, multiply, rows, rows_mut, spread};
+use super::dense::{Real, multiply, rows, spread, spread_in};
 use super::groups::{ClassRows, class_weights};
 use super::params::{Gamma, Kernel, Rule, Svm};
 use super::platt::{Sigmoid, calibrate};
@@ -39,11 +39,11 @@ pub(crate) struct Support<F> {
     pub coefficients: Vec<F>,
 }
 
-/// The kernel between rows `a` and rows `b`.
-fn kernel_block<F: Real>(how: Kernel, gamma: f64, dim: usize, a: &Gathered<F>, b: &Gathered<F>) -> Vec<F> {
+/// Writes the kernel between rows `a` and rows `b`.
+fn kernel_block<F: Real>(how: Kernel, gamma: f64, dim: usize, a: &Gathered<F>, b: &Gathered<F>, block: &mut Vec<F>) {
     let (n, m) = (a.norms.len(), b.norms.len());
-    let mut block = vec![F::default(); n * m];
-    multiply(rows_mut(&mut block, n, m), false, rows(&a.data, n, dim), rows(&b.data, m, dim).transpose());
+    block.resize(n * m, F::default());
+    multiply(block, false, rows(&a.data, n, dim), rows(&b.data, m, dim).t());
     if how == Kernel::Rbf {
         let mut dots = vec![F::default(); m];
         for (row, &norm) in block.chunks_exact_mut(m).zip(&a.norms) {
@@ -51,7 +51,6 @@ fn kernel_block<F: Real>(how: Kernel, gamma: f64, dim: usize, a: &Gathered<F>, b
             F::radial(row, &dots, norm, &b.norms, F::of(gamma));
         }
     }
-    block
 }
 
 /// The rows of one class side by side.
@@ -62,24 +61,24 @@ struct Gathered<F> {
 
 impl<F: Real> Gathered<F> {
     fn new(points: &Points<F>, chosen: &[usize]) -> Self {
-        let data = chosen.iter().flat_map(|&p| points.row(p).iter().copied()).collect();
+        let mut data = Vec::with_capacity(chosen.len() * points.dim());
+        chosen.iter().for_each(|&p| data.extend_from_slice(points.row(p)));
         Self { data, norms: chosen.iter().map(|&p| points.norm(p)).collect() }
     }
 }
 
-fn transposed<F: Real>(block: &[F], n: usize, m: usize) -> Vec<F> {
-    let mut out = vec![F::default(); n * m];
+/// Writes the transpose of a block of n × m.
+fn transpose<F: Real>(block: &[F], n: usize, m: usize, out: &mut Vec<F>) {
+    out.resize(n * m, F::default());
     const TILE: usize = 32;
     for i0 in (0..n).step_by(TILE) {
         for j0 in (0..m).step_by(TILE) {
             for i in i0..(i0 + TILE).min(n) {
-                for j in j0..(j0 + TILE).min(m) {
-                    out[j * n + i] = block[i * m + j];
-                }
+                let row = &block[i * m + j0..i * m + (j0 + TILE).min(m)];
+                row.iter().enumerate().for_each(|(j, v)| out[(j0 + j) * n + i] = *v);
             }
         }
     }
-    out
 }
 
 /// 1 / (dimensions · variance of all values of the rows), 1 when they are all equal, as scikit-learn.
@@ -117,7 +116,8 @@ impl<F: Real> SvmModel<F> {
         };
         let own: Vec<Gathered<F>> = groups.iter().map(|g| Gathered::new(points, &g.points)).collect();
         let within = |c: usize| {
-            let mut block = kernel_block(how.kernel, gamma, dim, &own[c], &own[c]);
+            let mut block = Vec::new();
+            kernel_block(how.kernel, gamma, dim, &own[c], &own[c], &mut block);
             if how.kernel == Kernel::Rbf {
                 // Rounding keeps |x|² + |x|² - 2 x·x off zero; a row's kernel with itself is 1.
                 let n = groups[c].points.len();
@@ -129,17 +129,18 @@ impl<F: Real> SvmModel<F> {
         let blocks: Vec<Vec<F>> = spread(share, n_classes, within);
         let weights = class_weights(groups, how.class_weight);
         let pairs: Vec<(usize, usize)> = (0..n_classes).flat_map(|a| (a + 1..n_classes).map(move |b| (a, b))).collect();
-        let solved: Vec<(Machine, Option<Sigmoid>)> = spread(share, pairs.len(), |at| {
+        let room = || (Vec::new(), Vec::new());
+        let solved: Vec<(Machine, Option<Sigmoid>)> = spread_in(share, pairs.len(), room, |(across, across_transposed), at| {
             let (a, b) = pairs[at];
             let (n, m) = (groups[a].points.len(), groups[b].points.len());
-            let across = kernel_block(how.kernel, gamma, dim, &own[a], &own[b]);
-            let across_transposed = transposed(&across, n, m);
+            kernel_block(how.kernel, gamma, dim, &own[a], &own[b], across);
+            transpose(across, n, m, across_transposed);
             let pair = Pair {
                 n_first: n,
                 n_second: m,
                 first: &blocks[a],
-                across: &across,
-                across_transposed: &across_transposed,
+                across,
+                across_transposed,
                 second: &blocks[b],
                 c_first: how.c * weights[a],
                 c_second: how.c * weights[b],

@@ -2,7 +2,7 @@
 //!
 //! Class by class: inner products -> kernel -> product with the coefficients -> votes, in pieces that stay in cache.
 
-use super::dense::{Real, multiply, rows, rows_mut, vectored};
+use super::dense::{Real, multiply, rows, vectored};
 use super::params::Kernel;
 use super::platt::couple;
 use super::products::{Block, Points, WIDTH};
@@ -30,7 +30,7 @@ impl<F: Real> SvmModel<F> {
                     }
                 }
                 let kernel = rows(&kernel[..chunk.len() * WIDTH], chunk.len(), WIDTH);
-                multiply(rows_mut(sums, others, WIDTH), start > 0, coefficients.subcols(start, chunk.len()), kernel);
+                multiply(sums, start > 0, coefficients.columns(start, chunk.len()), kernel);
             }
         }
         let mut decision = [F::default(); WIDTH];

@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::sync::atomic::AtomicU64;
 
-use ndarray::{Array2, ArrayView2, Axis};
+use ndarray::{Array2, Axis};
 use rayon::prelude::*;
 
 use super::board::{Board, Job};
@@ -36,10 +36,10 @@ pub(crate) fn sweep_by_draw(
         for repeat in 0..repeats {
             let drawn = first.rows(repeat, n);
             let chosen: Vec<usize> = drawn.iter().flat_map(|g| g.points.iter().copied()).collect();
-            let rows = first.train.select(Axis(0), &chosen);
+            let rows = first.train.select(Axis(0), &chosen).mapv(f64::from);
             let what = || format!("draw {repeat} of {}", count(n, "label"));
-            let transform = FittedTransform::on(rows.mapv(f64::from), &first.protocol.transform).map_err(|f| f.while_doing(what()))?;
-            let train = transformed(&transform, rows.view()).map_err(|f| f.while_doing(what()))?;
+            let (transform, rows) = FittedTransform::on(rows, &first.protocol.transform).map_err(|f| f.while_doing(what()))?;
+            let train = finite(rows.mapv(|v| v as f32)).map_err(|f| f.while_doing(what()))?;
             let (groups, folds) = (numbered(&drawn), folds(first, repeat));
             let jobs: Vec<Job> = (0..wanted.len()).filter(|cell| wanted[*cell].1 == n).map(|cell| Job { cell, repeat }).collect();
             let mut fitted = jobs
@@ -52,7 +52,7 @@ pub(crate) fn sweep_by_draw(
                 .collect::<Result<Vec<Fitted>, Failure>>()?;
             let points = common_points(train.view(), &mut fitted);
             for board in &mut boards {
-                let test = transformed(&transform, board.study.test.view()).map_err(|f| f.while_doing(what()))?;
+                let test = transform.apply_to(board.study.test.view()).and_then(finite).map_err(|f| f.while_doing(what()))?;
                 let exam = Exam { study: board.study, rows: test.view(), resampling: &board.resampling };
                 let keep: Vec<bool> = jobs.iter().map(|job| board.keeps(job)).collect();
                 let tallies = tallies(&exam, &points, &fitted, &keep, &watch)?;
@@ -63,9 +63,8 @@ pub(crate) fn sweep_by_draw(
     boards.into_iter().map(|board| board.judged(monitor)).collect()
 }
 
-/// Transforms rows and makes sure that classifiers can work with them.
-fn transformed(transform: &FittedTransform, rows: ArrayView2<'_, f32>) -> Result<Array2<f32>, Failure> {
-    let rows = transform.apply_to(rows)?;
+/// Makes sure that classifiers can work with these rows.
+fn finite(rows: Array2<f32>) -> Result<Array2<f32>, Failure> {
     match rows.iter().find(|v| !v.is_finite()) {
         Some(value) => Err(Failure::new(format!("a feature is {value} after the transform, expected a finite number"))),
         None => Ok(rows),
@@ -113,7 +112,7 @@ mod tests {
                 let rows: Vec<usize> = drawn.iter().flat_map(|g| g.points.clone()).collect();
                 let classes = drawn.iter().flat_map(|g| g.points.iter().map(|_| g.class)).collect();
                 let rows = study.train.select(Axis(0), &rows);
-                let transform = FittedTransform::on(rows.mapv(f64::from), &steps).unwrap();
+                let (transform, _) = FittedTransform::on(rows.mapv(f64::from), &steps).unwrap();
                 let alone = classifier.fit(transform.apply_to(rows.view()).unwrap(), classes).unwrap();
                 let predicted = alone.predict(&transform.apply_to(study.test.view()).unwrap());
                 let truth = study.roster.test.iter().map(|(_, class)| *class);

@@ -10,7 +10,7 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 use super::features::Features;
 use super::params::TransformStep;
-use super::pca::{CHUNK, Pca};
+use super::pca::{FEW, Pca};
 use super::yeo_johnson::YeoJohnson;
 use crate::diagnostic::{Context, Failure, count};
 
@@ -30,11 +30,11 @@ pub struct FittedTransform {
 }
 
 impl FittedTransform {
-    /// Fits the steps one after another, each on what the ones before make of the rows named by `ids`.
+    /// Fits the steps one after another, each on what the ones before make of the rows named by `ids`, and applies them to all rows.
     ///
     /// # Errors
-    /// When an id has no features, when there are too few rows, or a decomposition fails.
-    pub fn fit(features: &Features, ids: &[String], steps: &[TransformStep]) -> Result<Self, Failure> {
+    /// When an id has no features, when there are too few rows, a decomposition fails, or a result is not finite.
+    pub fn fit(features: &Features, ids: &[String], steps: &[TransformStep]) -> Result<(Self, Features), Failure> {
         let place = features.rows_by_id();
         let chosen = ids
             .iter()
@@ -50,32 +50,45 @@ impl FittedTransform {
             to.iter_mut().zip(features.values.row(*row)).for_each(|(to, v)| *to = f64::from(*v));
         };
         x.rows_mut().into_iter().zip(&chosen).for_each(from);
-        Self::on(x, steps)
+        let (fitted, x) = Self::on(x, steps)?;
+        // What is fitted on is done already.
+        let mut is_left = vec![true; features.ids.len()];
+        chosen.iter().for_each(|row| is_left[*row] = false);
+        let left: Vec<usize> = (0..is_left.len()).filter(|row| is_left[*row]).collect();
+        let others = fitted.apply_to(features.values.select(Axis(0), &left).view())?;
+        let mut values = Array2::zeros((features.ids.len(), x.ncols()));
+        chosen.iter().zip(x.rows()).for_each(|(row, from)| values.row_mut(*row).zip_mut_with(&from, |to, v| *to = *v as f32));
+        left.iter().zip(others.rows()).for_each(|(row, from)| values.row_mut(*row).assign(&from));
+        Ok((fitted, Features::new(features.ids.clone(), values).map_err(|f| f.while_doing("after the transform"))?))
     }
 
-    /// Fits the steps on all of these rows.
+    /// Fits the steps on all of these rows, and returns what they make of them.
     ///
     /// # Errors
     /// When there are too few rows, or a decomposition fails.
-    pub fn on(mut x: Array2<f64>, steps: &[TransformStep]) -> Result<Self, Failure> {
+    pub fn on(mut x: Array2<f64>, steps: &[TransformStep]) -> Result<(Self, Array2<f64>), Failure> {
         let dim = x.ncols();
         let mut fitted = Vec::with_capacity(steps.len());
-        for (at, step) in steps.iter().enumerate() {
+        for step in steps {
             let step = match step {
                 TransformStep::Pca => FittedStep::Pca(Pca::fit(x.view()).map_err(|f| f.while_doing("cannot fit the transform"))?),
                 TransformStep::YeoJohnson => FittedStep::YeoJohnson(YeoJohnson::fit(x.view())),
             };
-            if at + 1 < steps.len() {
-                x = step.apply(x).doing(|| "cannot fit the transform")?;
-            }
+            x = step.apply(x).doing(|| "cannot fit the transform")?;
             fitted.push(step);
         }
-        Ok(Self { dim, steps: fitted })
+        Ok((Self { dim, steps: fitted }, x))
     }
 
     /// Returns a transform of rows of `dim` numbers that leaves them as they are.
     pub fn none(dim: usize) -> Self {
         Self { dim, steps: Vec::new() }
+    }
+
+    /// Returns the chain of this and of what was fitted on what this makes of the same rows.
+    pub(super) fn then(mut self, next: Self) -> Self {
+        self.steps.extend(next.steps);
+        self
     }
 
     /// Returns the fitted steps in order.
@@ -102,7 +115,7 @@ impl FittedTransform {
         // A few rows at a time go through all steps, so that their copies in f64 stay small.
         let width = self.steps.iter().fold(self.dim, |width, step| step.width().unwrap_or(width));
         let mut values = Array2::zeros((rows.nrows(), width));
-        let (from, to) = (rows.axis_chunks_iter(Axis(0), CHUNK), values.axis_chunks_iter_mut(Axis(0), CHUNK));
+        let (from, to) = (rows.axis_chunks_iter(Axis(0), FEW), values.axis_chunks_iter_mut(Axis(0), FEW));
         from.into_par_iter().zip(to.into_par_iter()).for_each(|(from, mut to)| {
             let wide = from.iter().map(|v| f64::from(*v)).collect();
             let done = self.steps.iter().fold(wide, |x: Vec<f64>, step| step.apply_rows(x));
@@ -195,10 +208,10 @@ impl FittedStep {
         }
     }
 
-    /// Transforms rows that follow one another, on this thread.
+    /// Transforms up to [`FEW`] rows that follow one another, on this thread.
     fn apply_rows(&self, mut x: Vec<f64>) -> Vec<f64> {
         match self {
-            Self::Pca(pca) => pca.apply_rows(&x),
+            Self::Pca(pca) => pca.apply_rows(x),
             Self::YeoJohnson(power) => {
                 power.apply_rows(&mut x);
                 x
@@ -211,7 +224,7 @@ impl FittedStep {
         let (n, dim) = x.dim();
         let width = self.width().unwrap_or(dim);
         let (mut x, _) = x.into_raw_vec_and_offset();
-        let few = CHUNK * dim.max(1);
+        let few = FEW * dim.max(1);
         if width == dim {
             x.par_chunks_mut(few).for_each(|rows| rows.copy_from_slice(&self.apply_rows(rows.to_vec())));
         } else {
@@ -241,7 +254,7 @@ mod tests {
     #[test]
     fn a_fitted_chain_survives_its_file() {
         let features = features();
-        let fitted = FittedTransform::fit(&features, &features.ids[..20], &[TransformStep::Pca, TransformStep::YeoJohnson]).unwrap();
+        let (fitted, _) = FittedTransform::fit(&features, &features.ids[..20], &[TransformStep::Pca, TransformStep::YeoJohnson]).unwrap();
         let bytes = fitted.to_bytes().unwrap();
         assert_eq!(FittedTransform::from_bytes(&bytes).unwrap(), fitted);
         assert_eq!(fitted.to_bytes().unwrap(), bytes);
@@ -249,13 +262,15 @@ mod tests {
     }
 
     #[test]
-    fn a_row_is_transformed_by_itself() {
+    fn a_row_is_transformed_by_itself_whether_it_was_fitted_on_or_not() {
         let features = features();
-        let fitted = FittedTransform::fit(&features, &features.ids, &[TransformStep::YeoJohnson, TransformStep::Pca]).unwrap();
-        let all = fitted.apply(&features).unwrap();
-        let one = Features::new(vec!["07".into()], features.values.slice(ndarray::s![7..8, ..]).to_owned()).unwrap();
-        let alone = fitted.apply(&one).unwrap();
-        assert!(alone.values.iter().zip(all.values.row(7)).all(|(a, b)| (a - b).abs() < 1e-5));
+        let steps = [TransformStep::YeoJohnson, TransformStep::Pca];
+        let (fitted, all) = FittedTransform::fit(&features, &features.ids[3..20], &steps).unwrap();
+        assert_eq!(fitted.apply(&features).unwrap(), all);
+        for row in [0, 7, 29] {
+            let one = Features::new(vec!["one".into()], features.values.slice(ndarray::s![row..row + 1, ..]).to_owned()).unwrap();
+            assert_eq!(fitted.apply(&one).unwrap().values.row(0), all.values.row(row));
+        }
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use ndarray::{Array1, Array2, ArrayView2};
 use rayon::prelude::*;
 
-use super::dense::vectored;
+use super::dense::{lane_sum, vectored};
 use super::exponential::{exp_m1, ln_1p};
 
 /// A feature whose deviation is below this share of the largest counts as constant: the rounding noise of an axis that a rotation left empty.
@@ -24,17 +24,25 @@ pub struct YeoJohnson {
 
 /// Features that are fitted one after another on one thread: a cache line of a row.
 const TOGETHER: usize = 8;
+/// Values that are transformed and summed at once, in the nearest cache.
+const LEAF: usize = 256;
 
 impl YeoJohnson {
     /// Fits each feature by itself. Rows must be finite, and at least one.
     pub fn fit(x: ArrayView2<'_, f64>) -> Self {
+        let (n, dim) = x.dim();
         let x = x.as_standard_layout();
-        let firsts: Vec<usize> = (0..x.ncols()).step_by(TOGETHER).collect();
-        let few = |first: usize| -> Vec<Feature> {
-            let some = x.slice(ndarray::s![.., first..(first + TOGETHER).min(x.ncols())]);
-            some.t().as_standard_layout().rows().into_iter().map(|values| Feature::fit(values.as_slice().unwrap_or_default())).collect()
+        let rows = x.as_slice().unwrap_or_default();
+        let firsts: Vec<usize> = (0..dim).step_by(TOGETHER).collect();
+        let few = |columns: &mut Vec<f64>, first: usize| -> Vec<Feature> {
+            let some = TOGETHER.min(dim - first);
+            columns.resize(some * n, 0.0);
+            for (i, row) in rows.chunks_exact(dim).enumerate() {
+                row[first..first + some].iter().enumerate().for_each(|(column, v)| columns[column * n + i] = *v);
+            }
+            columns.chunks_exact_mut(n.max(1)).map(Feature::fit).collect()
         };
-        let mut features: Vec<Feature> = firsts.into_par_iter().flat_map_iter(few).collect();
+        let mut features: Vec<Feature> = firsts.into_par_iter().map_init(Vec::new, few).flatten_iter().collect();
         let empty = EMPTY * features.iter().map(|feature| feature.spread).fold(0.0, f64::max);
         features.iter_mut().filter(|feature| feature.spread <= empty).for_each(|feature| feature.power = [1.0, feature.mean, 1.0]);
         let part = |i: usize| features.iter().map(|feature| feature.power[i]).collect();
@@ -94,14 +102,6 @@ fn power_of_log(log: f64, lambda: f64) -> f64 {
     (if limit { log } else { magnitude }).abs().copysign(log)
 }
 
-/// Writes the power transform of values given by their logs.
-fn transform(out: &mut [f64], logs: &[f64], lambda: f64) {
-    vectored(
-        #[inline(always)]
-        || out.iter_mut().zip(logs).for_each(|(out, log)| *out = power_of_log(*log, lambda)),
-    );
-}
-
 /// A fitted feature.
 struct Feature {
     /// Mean and standard deviation before the power.
@@ -112,62 +112,84 @@ struct Feature {
 }
 
 impl Feature {
-    fn fit(x: &[f64]) -> Self {
-        let (before, variance) = moments(x);
-        let mut logs = vec![0.0; x.len()];
+    /// Fits on the values of a feature, and leaves their logs in their place.
+    fn fit(values: &mut [f64]) -> Self {
+        let before = Moments::of(values, |v| v);
+        let bounds = bounds(values);
         vectored(
             #[inline(always)]
-            || logs.iter_mut().zip(x).for_each(|(log, x)| *log = signed_log(*x)),
+            || values.iter_mut().for_each(|v| *v = signed_log(*v)),
         );
-        let mut transformed = vec![0.0; x.len()];
-        let lambda = if is_constant(variance, before, x.len()) { 1.0 } else { most_likely(&logs, bounds(x), &mut transformed) };
-        transform(&mut transformed, &logs, lambda);
-        let (mean, after) = moments(&transformed);
-        let scale = if is_constant(after, mean, x.len()) { 1.0 } else { after.sqrt() };
-        Self { mean: before, spread: variance.sqrt(), power: [lambda, mean, scale] }
+        let lambda = if before.are_of_a_constant() { 1.0 } else { most_likely(values, bounds) };
+        let after = Moments::of_powers(values, lambda);
+        let scale = if after.are_of_a_constant() { 1.0 } else { after.variance().sqrt() };
+        Self { mean: before.mean, spread: before.variance().sqrt(), power: [lambda, after.mean, scale] }
     }
 }
 
-/// scikit-learn's test: is the variance no more than rounding makes of equal values?
-fn is_constant(variance: f64, mean: f64, n: usize) -> bool {
-    let n = n as f64;
-    variance <= n * f64::EPSILON * variance + (n * mean * f64::EPSILON).powi(2)
+/// Number, mean and sum of squared deviations of some values.
+#[derive(Clone, Copy)]
+struct Moments {
+    n: f64,
+    mean: f64,
+    squares: f64,
 }
 
-/// Mean and variance (divisor n), in two passes.
-fn moments(values: &[f64]) -> (f64, f64) {
-    let n = values.len() as f64;
-    let mean = sum(values, |v| v) / n;
-    (mean, sum(values, |v| (v - mean) * (v - mean)) / n)
-}
-
-/// The sum of `f` over values, by halves, as numpy's: where the likelihood is flat, the rounding of a plain sum would decide where the
-/// search ends.
-fn sum(values: &[f64], f: impl Fn(f64) -> f64 + Copy) -> f64 {
-    if values.len() > 128 {
-        let (left, right) = values.split_at(values.len() / 2 / 8 * 8);
-        return sum(left, f) + sum(right, f);
+impl Moments {
+    /// Of what `f` makes of the values, in one pass: by halves, as numpy sums. Where the likelihood is flat, the rounding of a plain sum
+    /// would decide where the search ends.
+    fn of(values: &[f64], f: impl Fn(f64) -> f64 + Copy) -> Self {
+        if values.len() > LEAF {
+            let (left, right) = values.split_at(values.len() / 2 / 8 * 8);
+            return Self::of(left, f).and(Self::of(right, f));
+        }
+        let mut made = [0.0; LEAF];
+        let made = &mut made[..values.len()];
+        vectored(
+            #[inline(always)]
+            || {
+                made.iter_mut().zip(values).for_each(|(made, v)| *made = f(*v));
+                let n = made.len() as f64;
+                let mean = lane_sum(made, |v| v) / n;
+                Self { n, mean, squares: lane_sum(made, |v| (v - mean) * (v - mean)) }
+            },
+        )
     }
-    let (some, rest) = values.as_chunks::<8>();
-    let lanes = vectored(
-        #[inline(always)]
-        || {
-            let mut lanes = [0.0; 8];
-            some.iter().for_each(|eight| lanes.iter_mut().zip(eight).for_each(|(lane, v)| *lane += f(*v)));
-            lanes
-        },
-    );
-    let [a, b, c, d, e, g, h, i] = lanes;
-    rest.iter().fold(((a + b) + (c + d)) + ((e + g) + (h + i)), |sum, v| sum + f(*v))
+
+    /// Of the power transforms of values given by their logs.
+    fn of_powers(logs: &[f64], lambda: f64) -> Self {
+        Self::of(
+            logs,
+            #[inline(always)]
+            |log| power_of_log(log, lambda),
+        )
+    }
+
+    /// Of these and those values (Chan, Golub and LeVeque 1979).
+    fn and(self, those: Self) -> Self {
+        let (n, apart) = (self.n + those.n, those.mean - self.mean);
+        let between = apart * apart * (self.n * those.n / n);
+        Self { n, mean: self.mean + apart * (those.n / n), squares: self.squares + those.squares + between }
+    }
+
+    /// The mean squared deviation (divisor n).
+    fn variance(self) -> f64 {
+        self.squares / self.n
+    }
+
+    /// scikit-learn's test: is the variance no more than rounding makes of equal values?
+    fn are_of_a_constant(self) -> bool {
+        let Self { n, mean, .. } = self;
+        self.variance() <= n * f64::EPSILON * self.variance() + (n * mean * f64::EPSILON).powi(2)
+    }
 }
 
-/// The exponent of the largest likelihood within the bounds, of values given by their logs; `transformed` is scratch.
-fn most_likely(logs: &[f64], (low, high): (f64, f64), transformed: &mut [f64]) -> f64 {
+/// The exponent of the largest likelihood within the bounds, of values given by their logs.
+fn most_likely(logs: &[f64], (low, high): (f64, f64)) -> f64 {
     let n = logs.len() as f64;
     let signed_logs: f64 = logs.iter().sum();
     let cost = |lambda: f64| {
-        transform(transformed, logs, lambda);
-        let variance = moments(transformed).1;
+        let variance = Moments::of_powers(logs, lambda).variance();
         if variance < f64::MIN_POSITIVE { f64::INFINITY } else { n / 2.0 * variance.ln() - (lambda - 1.0) * signed_logs }
     };
     bounded_minimum(cost, low, high, 1.48e-8)
@@ -274,9 +296,21 @@ mod tests {
     }
 
     #[test]
+    fn moments_in_one_pass_are_those_of_two_however_far_from_zero() {
+        for (n, far) in [(1, 3.0), (255, 0.0), (256, 1e3), (5001, 1e6)] {
+            let values: Vec<f64> = (0..n).map(|i| far + f64::from(i * i % 1013) / 500.0).collect();
+            let mean = values.iter().sum::<f64>() / f64::from(n);
+            let variance = values.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / f64::from(n);
+            let found = Moments::of(&values, |v| v);
+            assert!((found.mean - mean).abs() <= 1e-14 * mean.abs(), "{n}: {} {mean}", found.mean);
+            assert!((found.variance() - variance).abs() <= 1e-9 * variance, "{n}: {} {variance}", found.variance());
+        }
+    }
+
+    #[test]
     fn values_whose_logarithm_is_even_ask_for_the_logarithm() {
-        let x: Vec<f64> = (0..400).map(|i| (f64::from(i) / 100.0).exp_m1()).collect();
-        let [lambda, _, _] = Feature::fit(&x).power;
+        let mut x: Vec<f64> = (0..400).map(|i| (f64::from(i) / 100.0).exp_m1()).collect();
+        let [lambda, _, _] = Feature::fit(&mut x).power;
         assert!(lambda.abs() < 0.15, "{lambda}");
     }
 }

@@ -59,7 +59,7 @@ pub(super) fn sweep(arguments: &SweepArguments) -> Result<Value, Stop> {
     }
     let bench =
         SweepBench { classifiers: classifiers.iter().map(|named| named.classifier()).collect(), per_class: n.clone(), repeats: *repeats };
-    let SweepTimes { spent, together, cells } = on_threads(*threads, || bench.run(train, test))?;
+    let SweepTimes { spent, steps_fit, together, cells } = on_threads(*threads, || bench.run(train, test))?;
     let cpu = |spent: &[(String, Spent)]| spent.iter().map(|(_, took)| took.cpu).sum::<f64>();
     let cells: Vec<Value> = cells
         .iter()
@@ -82,6 +82,8 @@ pub(super) fn sweep(arguments: &SweepArguments) -> Result<Value, Stop> {
         "wall_cpu_seconds": spent.iter().map(|(name, took)| (name.clone(), pair(took))).collect::<Map<String, Value>>(),
         "total_cpu": cpu(&spent),
         "cells": cells,
+        "pca_fit": pair(&steps_fit[0]),
+        "yeo_johnson_fit": pair(&steps_fit[1]),
         "together_fit": pair(&together[0]),
         "together_predict": pair(&together[1]),
         "total_cpu_together": cpu(&spent[..BEFORE_CLASSIFIERS]) + together[0].cpu + together[1].cpu,

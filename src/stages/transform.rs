@@ -40,7 +40,7 @@ impl Stage for Transform {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn params(&self) -> Value {
@@ -105,11 +105,11 @@ impl Stage for Transform {
         let mut tables = Vec::new();
         // The floors are transformed by fits of their own: they stand in for the network, not for its transform.
         for (name, table) in set.tables {
-            let fitted = FittedTransform::fit(&table, &ids, &self.steps)?;
+            let (fitted, table) = FittedTransform::fit(&table, &ids, &self.steps)?;
             if name == MAIN {
                 io::write_bytes(io, "fitted", &fitted.to_bytes()?)?;
             }
-            tables.push((name, fitted.apply(&table)?));
+            tables.push((name, table));
         }
         FeatureSet { of: set.of, tables, pending: Vec::new() }.write(io)
     }
