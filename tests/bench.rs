@@ -39,6 +39,18 @@ fn features_are_timed_with_the_fields_of_the_peer() {
 }
 
 #[test]
+fn decoding_is_timed_with_the_fields_of_the_peer() {
+    let house = House::new("");
+    house.pictures(5);
+    let said = house.flow("bench decode . --images 4 --side 32 --rounds 1 --threads 2");
+    let line = line(&said, &["job", "peer", "images", "images_per_cpu_second", "wall"]);
+    assert_eq!((line["job"].as_str(), line["images"].as_u64(), line["side"].as_u64()), (Some("decode"), Some(4), Some(32)));
+    assert!(line["images_per_cpu_second"].as_f64().unwrap() > 0.0);
+    let said = house.flow("bench decode . --side 5000");
+    assert_eq!((said.code, said.err.as_str()), (Some(2), "error: `--side` must be at most 4096 pixels, got 5000\n"));
+}
+
+#[test]
 fn views_are_timed_with_the_fields_of_the_peer_from_files_and_from_pixels() {
     let house = House::new("");
     house.pictures(5);

@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 
 use flow::data::{FeatureTable, HyperKvasir, Isic2019, Isic2020, Npz};
 use flow::data::{
-    Folder, Guard, IdList, ImageTable, Labels, Layout, Lists, PathTable, PoolWeights, Prints, Scan, Split, SplitLists, decode, frames,
-    hash_file, header, read_ids, read_rows, read_whole_numbers,
+    Folder, Folds, Guard, IdList, ImageTable, Labels, Layout, Lists, PathTable, PoolWeights, Prints, Scan, Split, SplitLists, decode,
+    frames, hash_file, header, read_ids, read_rows, read_whole_numbers,
 };
 use flow::diagnostic::{Failure, Source};
 use flow::model::{Allowed, ModelFile, Vit, Xcit, import};
@@ -101,6 +101,7 @@ fn published_lists() {
     let labels = images.ids().iter().map(|id| (id.clone(), "well".to_string())).collect();
     let labels = Labels::from_names(labels).unwrap();
     let split = Split::Lists(Lists { train: "x".into(), ..Lists::default() });
+    let folds = Split::Folds(Folds { file: "x".into(), ..Folds::default() });
     let table = Layout::Table(PathTable { file: "x".into(), label: Some("label".into()), group: Some("g".into()), ..PathTable::default() });
     let folders = [
         (Layout::Isic2019(Isic2019 { root: "x".into(), ..Isic2019::default() }), "ISIC_2019_Training_GroundTruth.csv"),
@@ -121,6 +122,7 @@ fn published_lists() {
         std::fs::write(at("set/list.csv"), bytes).unwrap();
         let mut answers = vec![
             said(split.divide(&images, &labels, 1, &[at("list.csv")], &Guard::default())),
+            said(folds.divide(&images, &labels, 1, &[at("list.csv")], &Guard::default())),
             scan(&table, &[&at("set/list.csv")], folder.path()),
             said(table.files(&[at("set/list.csv")])),
             said(read_ids(&at("list.csv"))),

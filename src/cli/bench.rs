@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use serde_json::{Map, Value, json};
 
 use super::bench_augment::{AugmentArguments, augment};
+use super::bench_decode::{DecodeArguments, decode};
 use super::bench_sweep::{SweepArguments, sweep};
 use super::console::print;
 use super::exit::{Exit, Stop};
@@ -25,6 +26,8 @@ pub(super) enum BenchCommand {
     DinoStep(StepArguments),
     /// The frozen forward pass of a network, as the `Features` node makes it
     Features(FeaturesArguments),
+    /// Pictures below a folder, from file to resized pixels: images per CPU second
+    Decode(DecodeArguments),
     /// Augmented views of the pictures below a folder, by the paper's recipe: views per CPU second
     Augment(AugmentArguments),
     /// The few-label sweep on feature tables: CPU seconds of transform, fits and predictions, balanced accuracies
@@ -106,6 +109,7 @@ pub(super) fn bench(command: &BenchCommand) -> Result<Exit, Stop> {
     let line = match command {
         BenchCommand::DinoStep(arguments) => dino_step(arguments)?,
         BenchCommand::Features(arguments) => features(arguments)?,
+        BenchCommand::Decode(arguments) => decode(arguments)?,
         BenchCommand::Augment(arguments) => augment(arguments)?,
         BenchCommand::Sweep(arguments) => sweep(arguments)?,
     };

@@ -84,7 +84,7 @@ pub(super) fn augment(arguments: &AugmentArguments) -> Result<Value, Stop> {
 }
 
 /// The first `most` pictures below a folder, by path.
-fn pictures_below(folder: &Path, most: usize) -> Result<(ImageTable, KnownFiles), Failure> {
+pub(super) fn pictures_below(folder: &Path, most: usize) -> Result<(ImageTable, KnownFiles), Failure> {
     let root = DataPath(folder.to_string_lossy().into_owned());
     let layout = Layout::Folder(Folder { root, labelled: false, ..Folder::default() });
     let found = layout.scan(&[folder], &Scan { digest_of: &hash_file, packed: Path::new(""), monitor: &Silent })?;

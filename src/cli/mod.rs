@@ -3,6 +3,7 @@
 mod arguments;
 mod bench;
 mod bench_augment;
+mod bench_decode;
 mod bench_sweep;
 mod cache;
 mod check;

@@ -34,6 +34,6 @@ pub use pack::Pack;
 pub use pixels::{Files, KnownFiles, Pictures};
 pub use pool::{Joined, Pool, PoolRules, join_pools};
 pub use prints::{Alike, Look, Print, Prints, distance};
-pub use split::{ClassCounts, Division, GroupedStratified, Guard, Lists, Protocol, Split, Stratified};
+pub use split::{ClassCounts, Division, Folds, GroupedStratified, Guard, Lists, Protocol, Split, Stratified};
 pub use table::{IdList, ImageRow, ImageTable, Labels, Place, PoolWeights, SplitLists};
-pub use views::{Ahead, MultiCrop, PlainViews, Views, contact_sheet, time_views};
+pub use views::{Ahead, MultiCrop, PlainViews, Views, contact_sheet, time_pictures, time_views};

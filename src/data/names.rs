@@ -51,6 +51,10 @@ pub fn undecorated(name: &str) -> &str {
 ///
 /// Names need not be UTF-8: bytes that are not, control characters, and every `%` are written as `%` and two hex digits.
 pub fn text_of_path(path: &Path) -> String {
+    let is_plain = |byte: &u8| (b' '..0x7f).contains(byte) && *byte != b'%';
+    if let Some(plain) = path.to_str().filter(|text| text.as_bytes().iter().all(is_plain)) {
+        return plain.to_string();
+    }
     let mut text = String::new();
     for chunk in path.as_os_str().as_bytes().utf8_chunks() {
         for character in chunk.valid().chars() {

@@ -2,14 +2,14 @@
 //!
 //! Unaware of stores and data set roots: the caller's [`Files`] knows both.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fs::File;
-use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use memmap2::Mmap;
 
-use super::image::{MAX_FILE_BYTES, Rgb, decode_frame};
+use super::image::{MAX_FILE_BYTES, Rgb, decode, decode_frame};
 use super::layout::npy;
 use super::table::{ImageRow, Place};
 use crate::diagnostic::{Context, Failure, thousands};
@@ -35,6 +35,7 @@ impl Files for KnownFiles {
 pub struct Pictures<'a> {
     files: &'a dyn Files,
     packed: Mutex<HashMap<Digest, Arc<PackedArray>>>,
+    recent: Mutex<Recent>,
 }
 
 /// A packed array whose bytes have been checked, mapped into memory: what is read again and again stays in the system's page cache, once
@@ -44,32 +45,64 @@ struct PackedArray {
     shape: npy::Shape,
 }
 
+/// The files of several frames that were read last, whole and checked: frames of one file are mostly asked for one after the other.
+#[derive(Default)]
+struct Recent(VecDeque<(Digest, Arc<Vec<u8>>)>);
+
+impl Recent {
+    /// The most bytes that all of them together may have.
+    const MOST: usize = 256 << 20;
+
+    fn get(&self, file: &Digest) -> Option<Arc<Vec<u8>>> {
+        self.0.iter().find(|(digest, _)| digest == file).map(|(_, bytes)| Arc::clone(bytes))
+    }
+
+    /// Keeps a file in the place of the oldest ones: one for each thread, which go through different files side by side.
+    fn keep(&mut self, file: Digest, bytes: Arc<Vec<u8>>) {
+        self.0.retain(|(digest, _)| *digest != file);
+        self.0.push_back((file, bytes));
+        let total = |kept: &VecDeque<(Digest, Arc<Vec<u8>>)>| kept.iter().map(|(_, bytes)| bytes.len()).sum::<usize>();
+        while self.0.len() > rayon::current_num_threads() || total(&self.0) > Self::MOST {
+            self.0.pop_front();
+        }
+    }
+}
+
 impl<'a> Pictures<'a> {
     /// Returns a reader of the pictures in `files`.
     pub fn new(files: &'a dyn Files) -> Self {
-        Self { files, packed: Mutex::new(HashMap::new()) }
+        Self { files, packed: Mutex::default(), recent: Mutex::default() }
     }
 
     /// Returns the pixels of an image.
     pub fn load(&self, row: &ImageRow) -> Result<Rgb, Failure> {
         let picture = match row.place {
-            Place::Whole => self.decoded(row, 0),
-            Place::Frame(n) => self.decoded(row, (n as usize).saturating_sub(1)),
+            Place::Whole => self.decoded(&row.file),
+            Place::Frame(n) => self.decoded_frame(&row.file, (n as usize).saturating_sub(1)),
             Place::Row(n) => self.packed_row(&row.file, n),
-            Place::Crop { x, y, side } => self.decoded(row, 0).map(|p| p.cut_around(x.into(), y.into(), side as usize)),
+            Place::Crop { x, y, side } => self.decoded(&row.file).map(|p| p.cut_around(x.into(), y.into(), side as usize)),
         };
         picture.map_err(|failure| failure.while_doing(format!("image `{}`", row.id)))
     }
 
-    fn decoded(&self, row: &ImageRow, frame: usize) -> Result<Rgb, Failure> {
-        let path = self.files.path(&row.file)?;
-        let what = || format!("`{}`", path.display());
-        let bytes = read_file(&path)?;
-        let found = Digest::of(&bytes);
-        if found != row.file {
-            return Err(changed(&path, &row.file, &found));
-        }
-        decode_frame(&bytes, frame).map_err(|failure| failure.while_doing(what()))
+    fn decoded(&self, file: &Digest) -> Result<Rgb, Failure> {
+        let path = self.files.path(file)?;
+        decode(&checked(&path, file)?).map_err(|failure| failure.while_doing(format!("`{}`", path.display())))
+    }
+
+    fn decoded_frame(&self, file: &Digest, frame: usize) -> Result<Rgb, Failure> {
+        let path = self.files.path(file)?;
+        let known = locked(&self.recent).get(file);
+        let bytes = match known {
+            Some(bytes) => bytes,
+            None => {
+                // Not under the lock: threads read different files.
+                let bytes = Arc::new(checked(&path, file)?);
+                locked(&self.recent).keep(*file, Arc::clone(&bytes));
+                bytes
+            }
+        };
+        decode_frame(&bytes, frame).map_err(|failure| failure.while_doing(format!("`{}`", path.display())))
     }
 
     fn packed_row(&self, digest: &Digest, row: u32) -> Result<Rgb, Failure> {
@@ -89,7 +122,7 @@ impl<'a> Pictures<'a> {
 
     fn open_packed(&self, digest: &Digest) -> Result<Arc<PackedArray>, Failure> {
         // The lock is held while hashing, so that threads that ask at once wait for one check.
-        let mut open = self.packed.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut open = locked(&self.packed);
         if let Some(packed) = open.get(digest) {
             return Ok(Arc::clone(packed));
         }
@@ -110,8 +143,23 @@ impl<'a> Pictures<'a> {
     }
 }
 
+/// What is held is whole at any time, whoever panicked meanwhile.
+fn locked<T>(held: &Mutex<T>) -> MutexGuard<'_, T> {
+    held.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Reads a file whose content must be this.
+fn checked(path: &Path, file: &Digest) -> Result<Vec<u8>, Failure> {
+    let bytes = read_file(path)?;
+    let found = Digest::of(&bytes);
+    if found != *file {
+        return Err(changed(path, file, &found));
+    }
+    Ok(bytes)
+}
+
 /// Reads a file that is not larger than a picture file may be.
-pub fn read_file(path: &std::path::Path) -> Result<Vec<u8>, Failure> {
+pub fn read_file(path: &Path) -> Result<Vec<u8>, Failure> {
     let what = || format!("failed to read `{}`", path.display());
     let length = std::fs::metadata(path).doing(what)?.len();
     if length > MAX_FILE_BYTES {
@@ -121,7 +169,33 @@ pub fn read_file(path: &std::path::Path) -> Result<Vec<u8>, Failure> {
     std::fs::read(path).doing(what)
 }
 
-fn changed(path: &std::path::Path, was: &Digest, is: &Digest) -> Failure {
+fn changed(path: &Path, was: &Digest, is: &Digest) -> Failure {
     Failure::new(format!("`{}` has changed: its content is {}, expected {}", path.display(), is.short(), was.short()))
         .help("run again, so that the data set is scanned anew")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn files_of_frames_are_kept_one_for_each_thread_and_not_beyond_their_limit() {
+        let digest = |i: u8| Digest::of(&[i]);
+        let held = |recent: &Recent| recent.0.iter().map(|(digest, _)| *digest).collect::<Vec<_>>();
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().unwrap();
+        let mut recent = Recent::default();
+        pool.install(|| {
+            (0..3).for_each(|i| recent.keep(digest(i), Arc::new(vec![i])));
+            assert_eq!(held(&recent), [digest(1), digest(2)]);
+            // Read by two threads at once, it is there once.
+            recent.keep(digest(1), Arc::new(vec![1]));
+            assert_eq!(held(&recent), [digest(2), digest(1)]);
+            assert_eq!(recent.get(&digest(1)).as_deref(), Some(&vec![1]));
+            assert_eq!(recent.get(&digest(0)), None);
+            recent.keep(digest(4), Arc::new(vec![0; Recent::MOST]));
+            assert_eq!(held(&recent), [digest(4)]);
+            recent.keep(digest(5), Arc::new(vec![0; Recent::MOST + 1]));
+            assert!(held(&recent).is_empty());
+        });
+    }
 }

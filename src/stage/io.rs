@@ -18,8 +18,17 @@ use crate::digest::Digest;
 pub struct FileSet {
     /// Where they lie now. Never part of a result.
     pub root: PathBuf,
-    /// Path relative to `root` with `/` between parts (empty where `root` is itself the file), and content.
+    /// Path relative to `root` with `/` between parts (empty where `root` is itself the file), and content; sorted by path.
     pub files: Vec<(String, Digest)>,
+}
+
+impl FileSet {
+    /// Returns the content of the file at a path below the root.
+    pub fn digest_of(&self, path: &Path) -> Option<Digest> {
+        let name = path.strip_prefix(&self.root).ok()?.to_str()?;
+        let at = self.files.binary_search_by(|(other, _)| other.as_str().cmp(name)).ok()?;
+        Some(self.files[at].1)
+    }
 }
 
 /// A node on which the running one stands, for provenance.

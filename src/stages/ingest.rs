@@ -1,7 +1,6 @@
 //! `Ingest`: a data set's layout -> images and labels, two separate artefacts. One without labels gives images alone.
 
-use std::collections::HashMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -10,7 +9,6 @@ use super::io;
 use super::kinds::{IMAGES, LABELS, PIXELS, SCAN};
 use crate::data::{CountDifference, Layout, Scan, hash_file};
 use crate::diagnostic::{Failure, count};
-use crate::digest::Digest;
 use crate::params::DataPath;
 use crate::stage::{Complaint, Io, Output, Source, Stage};
 
@@ -86,7 +84,8 @@ impl Stage for Ingest {
     }
 
     fn version(&self) -> u32 {
-        2
+        // Version 2 passed over DICOM files without an ending in folders; nothing else has changed since.
+        if matches!(self.0, Layout::Folder(_)) { 3 } else { 2 }
     }
 
     fn params(&self) -> Value {
@@ -113,13 +112,7 @@ impl Stage for Ingest {
 
     fn run(&self, io: &Io) -> Result<(), Failure> {
         let sets = self.sources().iter().map(|source| io.source(&source.role)).collect::<Result<Vec<_>, _>>()?;
-        let known: HashMap<PathBuf, Digest> = sets
-            .iter()
-            .flat_map(|set| {
-                set.files.iter().map(|(name, digest)| (if name.is_empty() { set.root.clone() } else { set.root.join(name) }, *digest))
-            })
-            .collect();
-        let digest_of = |path: &Path| known.get(path).copied().map_or_else(|| hash_file(path), Ok);
+        let digest_of = |path: &Path| sets.iter().find_map(|set| set.digest_of(path)).map_or_else(|| hash_file(path), Ok);
         let places: Vec<&Path> = sets.iter().take(self.0.roots().len()).map(|set| set.root.as_path()).collect();
         let packed = io.output("pixels");
         let found = self.0.scan(&places, &Scan { digest_of: &digest_of, packed: &packed, monitor: io.monitor() })?;

@@ -20,7 +20,8 @@ crate::params! {
         /// Bits of 256 in which the looks of two pictures may differ that count as one; by default pixels must be the same. 16 finds whole
         /// pictures that were saved again at half the size, 32 most crops of cells (Chula RBC-12, where other crops are at least 45 away).
         pub near: Option<u32> = None,
-        /// `Stratified(test: 0.3)`, `GroupedStratified(test: 0.3)` or `Lists(train: "train.csv", test: "test.csv")`.
+        /// `Stratified(test: 0.3)`, `GroupedStratified(test: 0.3)` `Lists(train: "train.csv", test: "test.csv")`
+        /// or `Folds(file: "5_fold_split.csv", test: 0)`.
         pub how: How = How::Stratified(crate::data::Stratified::default()),
         /// `Strict` refuses a split that divides a patient, lesion or slide; `Paper` allows it, and the report says so.
         pub protocol: Protocol = Protocol::Strict,
@@ -63,7 +64,10 @@ impl Stage for Split {
     }
 
     fn sources(&self) -> Vec<Source> {
-        let about = "a CSV list with a column `id` or `image`";
+        let about = match self.how {
+            How::Folds(_) => "a CSV table with a column `id`, `image` or `file-name` and a column `split-index` or `fold`",
+            _ => "a CSV list with a column `id` or `image`",
+        };
         let source = |(field, path): (&str, &crate::params::DataPath)| Source {
             role: format!("how.{field}"),
             path: path.clone(),
@@ -83,7 +87,7 @@ impl Stage for Split {
     }
 
     fn seeded(&self) -> bool {
-        !matches!(self.how, How::Lists(_))
+        !matches!(self.how, How::Lists(_) | How::Folds(_))
     }
 
     fn run(&self, io: &Io) -> Result<(), Failure> {

@@ -4,7 +4,7 @@
 //! removing or renaming an entry changes it; bytes are read anew only where the file's stat changed. Where nothing changed, the tree
 //! that was known is returned itself, and nothing is hashed.
 
-use std::collections::BTreeMap;
+use std::borrow::Cow;
 use std::fs::File;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
@@ -12,6 +12,7 @@ use std::sync::Arc;
 
 use rayon::prelude::*;
 use rustix::fs::{Dir, FileType, Mode, OFlags, openat};
+use serde::Serializer;
 
 use super::stat::{Stat, hash, now};
 use crate::diagnostic::{Context, Failure};
@@ -64,10 +65,14 @@ impl Folder {
 
     /// Returns the text that names the folder: JSON with sorted keys, file or `folder/` to digest.
     pub fn listing(&self) -> String {
-        let files = self.leaves().map(|(name, leaf)| (name.to_string(), leaf.digest));
-        let folders = self.folders.iter().map(|(name, folder)| (format!("{name}/"), folder.digest));
-        let listing: BTreeMap<String, Digest> = files.chain(folders).collect();
-        serde_json::to_string(&listing).unwrap_or_default()
+        let files = self.leaves().map(|(name, leaf)| (Cow::Borrowed(name), leaf.digest));
+        let folders = self.folders.iter().map(|(name, folder)| (Cow::Owned(format!("{name}/")), folder.digest));
+        let mut listing: Vec<(Cow<str>, Digest)> = files.chain(folders).collect();
+        listing.sort_unstable_by(|a, b| a.0.cmp(&b.0));
+        // A map as a `BTreeMap` of the same would be, without making one of a hundred thousand names.
+        let mut text = Vec::new();
+        let written = serde_json::Serializer::new(&mut text).collect_map(listing);
+        written.ok().and_then(|()| String::from_utf8(text).ok()).unwrap_or_default()
     }
 
     /// Collects the path below the root, `/` between its parts, and the digest of every file below.
@@ -138,8 +143,9 @@ impl Folder {
                 return Some(format!("{prefix}{name}"));
             }
         }
-        let mut moved = self.leaves().filter(|(name, leaf)| Stat::at(fd, name).map(|(stat, _)| stat).ok() != Some(leaf.stat));
-        if let Some((name, _)) = moved.next() {
+        let leaves: Vec<(&str, &Leaf)> = self.leaves().collect();
+        let has_moved = |(name, leaf): &&(&str, &Leaf)| Stat::at(fd, name).map(|(stat, _)| stat).ok() != Some(leaf.stat);
+        if let Some((name, _)) = leaves.par_iter().with_min_len(CHUNK).find_first(has_moved) {
             return Some(format!("{prefix}{name}"));
         }
         self.folders.iter().find_map(|(name, folder)| match open(fd, name) {

@@ -109,34 +109,41 @@ fn keep(name: &str, input: &[u8]) -> PathBuf {
 }
 
 /// A thread that ends the process where an input takes too long.
-struct Watch(Arc<(AtomicU64, Mutex<Vec<u8>>, Instant)>);
+///
+/// It counts its own ticks, and not what a clock shows: a process that was stopped for a while does not hang.
+struct Watch(Arc<(AtomicU64, Mutex<Vec<u8>>)>);
 
 impl Watch {
     fn start(name: &str) -> Self {
-        let state = Arc::new((AtomicU64::new(0), Mutex::new(Vec::new()), Instant::now()));
-        let (seen, name) = (Arc::downgrade(&state), name.to_string());
+        const TICK: Duration = Duration::from_millis(500);
+        let state = Arc::new((AtomicU64::new(0), Mutex::new(Vec::new())));
+        let (watched, name) = (Arc::downgrade(&state), name.to_string());
         std::thread::spawn(move || {
-            while let Some(state) = seen.upgrade() {
-                let since = state.0.load(Ordering::Acquire);
-                if since > 0 && state.2.elapsed().as_millis() as u64 > since + HANGS.as_millis() as u64 {
+            let (mut seen, mut since) = (0, Duration::ZERO);
+            while let Some(state) = watched.upgrade() {
+                let now = state.0.load(Ordering::Acquire);
+                since = if now == seen && now % 2 == 1 { since + TICK } else { Duration::ZERO };
+                seen = now;
+                if since > HANGS {
                     let path = keep(&name, &state.1.lock().unwrap());
                     let _ = writeln!(std::io::stderr(), "{name}: hangs: {}", path.display());
                     std::process::abort();
                 }
                 drop(state);
-                std::thread::sleep(Duration::from_millis(500));
+                std::thread::sleep(TICK);
             }
         });
         Self(state)
     }
 
+    /// The count is odd while an input is being read.
     fn begins(&self, input: &[u8]) {
-        self.0.1.lock().unwrap().clone_from(&input.to_vec());
-        self.0.0.store(self.0.2.elapsed().as_millis() as u64 + 1, Ordering::Release);
+        input.clone_into(&mut self.0.1.lock().unwrap());
+        self.0.0.fetch_add(1, Ordering::Release);
     }
 
     fn ends(&self) {
-        self.0.0.store(0, Ordering::Release);
+        self.0.0.fetch_add(1, Ordering::Release);
     }
 }
 

@@ -84,6 +84,9 @@ pub struct Recipe {
     pub views: Vec<ViewRecipe>,
 }
 
+/// The most local views of a picture.
+const MOST_LOCAL: usize = 100;
+
 impl Augment {
     /// Returns every value that cannot be used: the field, and what is wrong with it.
     pub fn check(&self) -> Vec<(&'static str, String)> {
@@ -93,8 +96,8 @@ impl Augment {
                 wrong.push((field, format!("must be 4 to 4096 pixels, got {side}")));
             }
         }
-        if let Some(n) = self.n_local.filter(|n| *n > 100) {
-            wrong.push(("n_local", format!("must be at most 100, got {n}")));
+        if let Some(n) = self.n_local.filter(|n| *n > MOST_LOCAL) {
+            wrong.push(("n_local", format!("must be at most {MOST_LOCAL}, got {n}")));
         }
         for (field, scale) in [("global_scale", self.global_scale), ("local_scale", self.local_scale)] {
             if let Some((low, high)) = scale.filter(|(low, high)| !(0.0 < *low && low <= high && *high <= 1.0)) {
@@ -124,7 +127,8 @@ impl Augment {
             ViewRecipe { side: global, steps: steps(&self.second, known.second, self.global_scale) },
         ];
         let locals = ViewRecipe { side: local, steps: steps(&self.locals, known.locals, self.local_scale) };
-        views.extend(std::iter::repeat_n(locals, self.n_local.unwrap_or(known.n_local)));
+        // A number that `check` refuses takes no memory either: a pipeline is looked at to its end, whatever is wrong with it.
+        views.extend(std::iter::repeat_n(locals, self.n_local.unwrap_or(known.n_local).min(MOST_LOCAL)));
         Recipe {
             base: self.base.unwrap_or(known.base),
             resize: self.resize.unwrap_or(known.resize),
@@ -295,6 +299,13 @@ mod tests {
         assert_eq!(recipe.views[0].side, 24);
         assert_eq!(recipe.views[0].steps, light.views[0].steps.clone().without(Step::Blur));
         assert_eq!(recipe.base, light.base);
+    }
+
+    #[test]
+    fn a_number_of_views_that_is_refused_takes_no_memory() {
+        let many = Augment { n_local: Some(usize::MAX), ..Augment::default() };
+        assert_eq!(many.check(), [("n_local", format!("must be at most 100, got {}", usize::MAX))]);
+        assert_eq!(many.recipe().views.len(), 102);
     }
 
     #[test]

@@ -33,10 +33,15 @@ pub fn header(bytes: &[u8]) -> Result<Header, Failure> {
 }
 
 fn header_of_picture(bytes: &[u8]) -> Result<Header, Failure> {
-    let (_, mut decoder) = opened(bytes)?;
-    let (width, height) = decoder.dimensions();
+    let ((width, height), turned) = if is_jpeg(bytes) {
+        let head = jpeg::header(bytes)?;
+        ((head.width, head.height), turned_by(head.tags.as_deref()))
+    } else {
+        let mut decoder = opened(bytes)?;
+        (decoder.dimensions(), orientation(&mut decoder))
+    };
     let (width, height) = checked(width, height)?;
-    match orientation(&mut decoder) {
+    match turned {
         Orientation::Rotate90 | Orientation::Rotate270 | Orientation::Rotate90FlipH | Orientation::Rotate270FlipH => {
             Ok(Header { width: height, height: width, frames: 1 })
         }
@@ -78,49 +83,63 @@ pub fn decode_frame(bytes: &[u8], frame: usize) -> Result<Rgb, Failure> {
 }
 
 fn decode_picture(bytes: &[u8]) -> Result<Rgb, Failure> {
-    let (format, mut decoder) = opened(bytes)?;
-    let (width, height) = decoder.dimensions();
-    checked(width, height)?;
-    let orientation = orientation(&mut decoder);
-    let picture = match format {
-        ImageFormat::Jpeg => from_jpeg(bytes)?,
-        _ => DynamicImage::from_decoder(decoder).doing(|| "failed to decode")?,
+    let (picture, turned) = if is_jpeg(bytes) {
+        from_jpeg(bytes)?
+    } else {
+        let mut decoder = opened(bytes)?;
+        let (width, height) = decoder.dimensions();
+        checked(width, height)?;
+        let turned = orientation(&mut decoder);
+        (DynamicImage::from_decoder(decoder).doing(|| "failed to decode")?, turned)
     };
     let mut picture = DynamicImage::ImageRgb8(picture.into_rgb8());
-    picture.apply_orientation(orientation);
+    picture.apply_orientation(turned);
     let (width, height) = (picture.width(), picture.height());
     Rgb::new(width as usize, height as usize, picture.into_bytes())
 }
 
-fn from_jpeg(bytes: &[u8]) -> Result<DynamicImage, Failure> {
-    let jpeg::Samples { width, height, channels, values } = jpeg::decode(bytes, jpeg::Colours::Rgb)?;
+fn from_jpeg(bytes: &[u8]) -> Result<(DynamicImage, Orientation), Failure> {
+    let jpeg::Samples { width, height, channels, values, tags } = jpeg::decode(bytes, jpeg::Colours::Rgb)?;
     let (width, height) = (width as u32, height as u32);
     let picture = match channels {
         1 => GrayImage::from_raw(width, height, values).map(DynamicImage::ImageLuma8),
         _ => RgbImage::from_raw(width, height, values).map(DynamicImage::ImageRgb8),
     };
-    picture.ok_or_else(|| Failure::new("failed to decode the JPEG: it has another size than its header says"))
+    let picture = picture.ok_or_else(|| Failure::new("failed to decode the JPEG: it has another size than its header says"))?;
+    Ok((picture, turned_by(tags.as_deref())))
 }
 
 /// How the picture is to be turned; a tag that cannot be read says nothing.
 fn orientation(decoder: &mut impl ImageDecoder) -> Orientation {
     let tagged = decoder.orientation().ok().filter(|found| *found != Orientation::NoTransforms);
-    // Some programs write into WebP and PNG the six bytes that JPEG has before the tags.
-    let prefixed = || {
-        let tags = decoder.exif_metadata().ok()??;
-        Orientation::from_exif_chunk(tags.strip_prefix(b"Exif\0\0")?)
-    };
-    tagged.or_else(prefixed).unwrap_or(Orientation::NoTransforms)
+    tagged.or_else(|| prefixed(&decoder.exif_metadata().ok()??)).unwrap_or(Orientation::NoTransforms)
 }
 
-/// Whether a file begins as DICOM does: a preamble of 128 bytes, then `DICM`.
-fn is_dicom(bytes: &[u8]) -> bool {
+/// How EXIF tags, where there are any, say that the picture is to be turned.
+fn turned_by(tags: Option<&[u8]>) -> Orientation {
+    let said = tags.and_then(|tags| Orientation::from_exif_chunk(tags).or_else(|| prefixed(tags)));
+    said.unwrap_or(Orientation::NoTransforms)
+}
+
+/// Some programs write, before the tags, the six bytes that JPEG has there once more or into WebP and PNG.
+fn prefixed(tags: &[u8]) -> Option<Orientation> {
+    Orientation::from_exif_chunk(tags.strip_prefix(b"Exif\0\0")?)
+}
+
+/// Whether a file begins as JPEG does: the start of an image, and another marker.
+fn is_jpeg(bytes: &[u8]) -> bool {
+    bytes.starts_with(&[0xff, 0xd8, 0xff])
+}
+
+/// Whether a file begins as DICOM does: a preamble of 128 bytes, then `DICM` (PS3.10 section 7.1).
+pub fn is_dicom(bytes: &[u8]) -> bool {
     bytes.get(128..132) == Some(b"DICM")
 }
 
-fn opened(bytes: &[u8]) -> Result<(ImageFormat, impl ImageDecoder), Failure> {
+/// Opens what is neither JPEG nor DICOM.
+fn opened(bytes: &[u8]) -> Result<impl ImageDecoder, Failure> {
     let mut reader = ImageReader::new(Cursor::new(bytes)).with_guessed_format().doing(|| "failed to read the header")?;
-    let known = [ImageFormat::Jpeg, ImageFormat::Png, ImageFormat::Bmp, ImageFormat::Tiff, ImageFormat::WebP];
+    let known = [ImageFormat::Png, ImageFormat::Bmp, ImageFormat::Tiff, ImageFormat::WebP];
     let format = match reader.format() {
         Some(format) if known.contains(&format) => format,
         _ if bytes.is_empty() => return Err(Failure::new("the file is empty")),
@@ -143,7 +162,7 @@ fn opened(bytes: &[u8]) -> Result<(ImageFormat, impl ImageDecoder), Failure> {
         let (width, height) = decoder.dimensions();
         return Err(Failure::new(format!("the picture of {width} x {height} pixels needs {} bytes", decoder.total_bytes())));
     }
-    Ok((format, decoder))
+    Ok(decoder)
 }
 
 /// Refuses a file that is shorter than it or one of its chunks says: the decoder would miss what stands at its end, or take memory for it.

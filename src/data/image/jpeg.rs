@@ -19,6 +19,16 @@ pub struct Samples {
     pub channels: usize,
     /// Row by row, pixel by pixel.
     pub values: Vec<u8>,
+    /// EXIF tags, where there are any.
+    pub tags: Option<Vec<u8>>,
+}
+
+/// What a file's header tells.
+pub struct Head {
+    pub width: u32,
+    pub height: u32,
+    /// EXIF tags, where there are any.
+    pub tags: Option<Vec<u8>>,
 }
 
 /// What colours become.
@@ -28,6 +38,23 @@ pub enum Colours {
     Rgb,
     /// RGB that is stored as such without a word of it, unless Adobe's marker says otherwise.
     StoredAsRgb,
+}
+
+/// Reads a header, for which the beginning of a file may be enough.
+///
+/// # Errors
+/// When it is damaged or cut off.
+pub fn header(bytes: &[u8]) -> Result<Head, Failure> {
+    let what = || "failed to read the header";
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options(false));
+    decoder.decode_headers().doing(what)?;
+    let info = decoder.info().ok_or_else(|| Failure::new("the JPEG has no header"))?;
+    Ok(Head { width: info.width.into(), height: info.height.into(), tags: info.exif_data })
+}
+
+/// No limits: they are ours.
+fn options(strict: bool) -> DecoderOptions {
+    DecoderOptions::default().set_strict_mode(strict).set_max_width(usize::MAX).set_max_height(usize::MAX)
 }
 
 /// Decodes a JPEG, grey to one channel and all else to three. Four inks are taken to be inverted, as Adobe and so everyone writes them.
@@ -44,7 +71,7 @@ pub fn decode(bytes: &[u8], colours: Colours) -> Result<Samples, Failure> {
 
 fn attempt(bytes: &[u8], colours: Colours, strict: bool) -> Result<Samples, Failure> {
     let what = || "failed to decode the JPEG";
-    let options = DecoderOptions::default().set_strict_mode(strict).set_max_width(usize::MAX).set_max_height(usize::MAX);
+    let options = options(strict);
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
     decoder.decode_headers().doing(what)?;
     let info = decoder.info().ok_or_else(|| Failure::new("the JPEG has no header"))?;
@@ -67,7 +94,7 @@ fn attempt(bytes: &[u8], colours: Colours, strict: bool) -> Result<Samples, Fail
     decoder.set_options(options.jpeg_set_out_colorspace(wanted));
     let values = decoder.decode().doing(what)?;
     match values.len() == width * height * channels {
-        true => Ok(Samples { width, height, channels, values }),
+        true => Ok(Samples { width, height, channels, values, tags: info.exif_data }),
         false => Err(Failure::new("failed to decode the JPEG: it has another size than its header says")),
     }
 }

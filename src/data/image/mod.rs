@@ -14,7 +14,7 @@ mod normalise;
 mod resize;
 mod rgb;
 
-pub use decode::{Header, decode, decode_frame, dimensions, frames, header};
+pub use decode::{Header, decode, decode_frame, dimensions, frames, header, is_dicom};
 pub use limits::MAX_FILE_BYTES;
 pub use normalise::{Normalisation, apply as apply_table};
 pub use resize::{Filter, Scaler, resize};

@@ -6,10 +6,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::scan::{
-    Check, Found, Ingested, OnBad, Scan, count_differences, files_below, handle_bad, labels_of, look_at, looks_like_picture, refuse_files,
-    stem_id,
-};
+use super::files::{files_below, looks_like_picture, stem_id};
+use super::scan::{Check, Found, Ingested, OnBad, Scan, count_differences, handle_bad, labels_of, look_at, refuse_files};
 use crate::data::names::text_of_path;
 use crate::data::table::ImageTable;
 use crate::diagnostic::{Failure, count};
@@ -74,7 +72,7 @@ impl BoneMarrow {
         handle_bad(bad, self.on_bad, &mut notes)?;
         let images = ImageTable::new(rows)?;
         let classes = CLASSES.iter().map(|(code, _)| code.to_string()).collect();
-        let labels = labels_of(&images, Some(classes), names)?;
+        let labels = labels_of(&images, Some(classes), &names)?;
         // The publisher's page says one image more than its own table: not a difference of this copy.
         let differences = count_differences(&CLASSES, &labels.counts(), 1);
         Ok(Ingested { images, labels: Some(labels), packed: None, notes, differences })

@@ -1,11 +1,10 @@
 //! One folder for each class: `root/CLASS/.../picture.jpg`. The class is the first folder below the root.
 
 use std::collections::BTreeMap;
-use std::path::{Component, Path};
+use std::path::{Component, Path, PathBuf};
 
-use super::scan::{
-    Check, Found, Frames, Ingested, OnBad, Scan, files_below, handle_bad, labels_of, look_at_frames, looks_like_picture, note_frames,
-};
+use super::files::{files_below, is_picture};
+use super::scan::{Check, Found, Frames, Ingested, OnBad, Scan, handle_bad, labels_of, look_at_frames, note_frames};
 use crate::data::names::{ImageId, text_of_path};
 use crate::data::table::ImageTable;
 use crate::diagnostic::{Failure, count};
@@ -30,19 +29,21 @@ crate::params! {
 
 impl Folder {
     pub(super) fn scan(&self, root: &Path, how: &Scan) -> Result<Ingested, Failure> {
-        let (pictures, others): (Vec<_>, Vec<_>) = files_below(root)?.into_iter().partition(|path| looks_like_picture(path));
+        let (pictures, others): (Vec<_>, Vec<_>) = files_below(root)?.into_iter().partition(|path| is_picture(root, path));
         if pictures.is_empty() {
-            return Err(Failure::new("no pictures: expected files ending in jpg, jpeg, png, bmp, tif, tiff, webp or dcm"));
+            return Err(Failure::new(
+                "no pictures: expected files ending in jpg, jpeg, png, bmp, tif, tiff, webp or dcm, or DICOM by any name",
+            ));
         }
+        let found = |path: PathBuf| Found { id: ImageId(text_of_path(&path)), relative: path, group: None };
+        let pictures: Vec<Found> = pictures.into_iter().map(found).collect();
         let mut names = BTreeMap::new();
         let mut loose = Vec::new();
-        for path in &pictures {
-            let mut folders = path.components();
+        for found in &pictures {
+            let mut folders = found.relative.components();
             match (folders.next(), folders.next()) {
-                (Some(Component::Normal(class)), Some(_)) => {
-                    names.insert(ImageId(text_of_path(path)), text_of_path(Path::new(class)));
-                }
-                _ => loose.push(path.display()),
+                (Some(Component::Normal(class)), Some(_)) => drop(names.insert(found.id.clone(), text_of_path(Path::new(class)))),
+                _ => loose.push(found.relative.display()),
             }
         }
         if self.labelled && !loose.is_empty() {
@@ -55,12 +56,11 @@ impl Folder {
             let what = count(others.len(), "file");
             notes.push(format!("{what} passed over that are not named like pictures, `{}` first", others[0].display()));
         }
-        let found = pictures.into_iter().map(|path| Found { id: ImageId(text_of_path(&path)), relative: path, group: None }).collect();
-        let (rows, bad, n_several) = look_at_frames(root, found, self.check, self.frames, how)?;
+        let (rows, bad, n_several) = look_at_frames(root, pictures, self.check, self.frames, how)?;
         note_frames(n_several, self.frames, &mut notes);
         handle_bad(bad, self.on_bad, &mut notes)?;
         let images = ImageTable::new(rows)?;
-        let labels = self.labelled.then(|| labels_of(&images, self.classes.clone(), names)).transpose()?;
+        let labels = self.labelled.then(|| labels_of(&images, self.classes.clone(), &names)).transpose()?;
         Ok(Ingested { images, labels, packed: None, notes, differences: Vec::new() })
     }
 }

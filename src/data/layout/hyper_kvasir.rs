@@ -7,10 +7,8 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::columns::{Columns, cell};
-use super::scan::{
-    Check, CountDifference, Found, Ingested, OnBad, Scan, count_differences, files_below, handle_bad, labels_of, look_at,
-    looks_like_picture, refuse_files, stem_id,
-};
+use super::files::{files_below, looks_like_picture, stem_id};
+use super::scan::{Check, CountDifference, Found, Ingested, OnBad, Scan, count_differences, handle_bad, labels_of, look_at, refuse_files};
 use crate::data::names::{ImageId, text_of_path};
 use crate::data::table::ImageTable;
 use crate::diagnostic::{Failure, count};
@@ -97,7 +95,7 @@ impl HyperKvasir {
         handle_bad(bad, self.on_bad, &mut notes)?;
         let images = ImageTable::new(rows)?;
         let known = CLASSES.iter().map(|(class, _)| class.to_string()).collect();
-        let labels = self.labelled.then(|| labels_of(&images, Some(known), names)).transpose()?;
+        let labels = self.labelled.then(|| labels_of(&images, Some(known), &names)).transpose()?;
         let differences = match &labels {
             Some(labels) => count_differences(&CLASSES, &labels.counts(), 0),
             None if images.len() == UNLABELLED => Vec::new(),

@@ -8,9 +8,8 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
 use super::columns::{Columns, cell, missing_pictures, refuse_lines};
-use super::scan::{
-    Check, Found, Ingested, OnBad, Scan, count_differences, files_below, handle_bad, labels_of, look_at, looks_like_picture, stem_id,
-};
+use super::files::{files_below, looks_like_picture, stem_id};
+use super::scan::{Check, Found, Ingested, OnBad, Scan, count_differences, handle_bad, labels_of, look_at};
 use crate::data::names::{ImageId, undecorated};
 use crate::data::table::ImageTable;
 use crate::diagnostic::{Failure, count};
@@ -82,7 +81,7 @@ impl Isic2019 {
         let images = ImageTable::new(rows)?;
         let classes = CLASSES.iter().map(|(class, _)| class.to_string()).collect();
         let named = truth.into_iter().filter_map(|(id, class)| Some((id, class?))).collect();
-        let labels = labels_of(&images, Some(classes), named)?;
+        let labels = labels_of(&images, Some(classes), &named)?;
         let differences = count_differences(&CLASSES, &labels.counts(), 0);
         Ok(Ingested { images, labels: Some(labels), packed: None, notes, differences })
     }

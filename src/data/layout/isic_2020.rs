@@ -9,9 +9,8 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 use super::columns::{Columns, cell, missing_pictures, refuse_lines};
-use super::scan::{
-    Check, Found, Ingested, OnBad, Scan, count_differences, files_below, handle_bad, labels_of, look_at, looks_like_picture, stem_id,
-};
+use super::files::{files_below, looks_like_picture, stem_id};
+use super::scan::{Check, Found, Ingested, OnBad, Scan, count_differences, handle_bad, labels_of, look_at};
 use crate::data::groups::Groups;
 use crate::data::names::ImageId;
 use crate::data::table::ImageTable;
@@ -98,7 +97,7 @@ impl Isic2020 {
         let images = ImageTable::new(rows)?;
         let classes = CLASSES.iter().map(|(class, _)| class.to_string()).collect();
         let named = truth.into_iter().map(|(id, known)| (id, CLASSES[known.class].0.to_string())).collect();
-        let labels = labels_of(&images, Some(classes), named)?;
+        let labels = labels_of(&images, Some(classes), &named)?;
         Ok(Ingested { images, labels: Some(labels), packed: None, notes, differences })
     }
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::scan::files_below;
+use super::files::files_below;
 use super::{BoneMarrow, Chula, Folder, HyperKvasir, Ingested, Isic2019, Isic2020, Npz, PathTable, Scan};
 use crate::data::names::text_of_path;
 use crate::diagnostic::Failure;

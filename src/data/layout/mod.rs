@@ -5,6 +5,7 @@
 
 mod bone_marrow;
 mod chula;
+mod files; // which files there are
 mod columns; // tables that publishers ship beside pictures
 mod folder;
 mod hyper_kvasir;

@@ -70,7 +70,7 @@ impl PathTable {
         note_frames(n_several, self.frames, &mut notes);
         handle_bad(bad, self.on_bad, &mut notes)?;
         let images = ImageTable::new(rows)?;
-        let labels = self.label.is_some().then(|| labels_of(&images, self.classes.clone(), names)).transpose()?;
+        let labels = self.label.is_some().then(|| labels_of(&images, self.classes.clone(), &names)).transpose()?;
         Ok(Ingested { images, labels, packed: None, notes, differences: Vec::new() })
     }
 

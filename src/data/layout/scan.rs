@@ -2,13 +2,14 @@
 //!
 //! Unaware of any particular data set.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
+use super::files::with_head;
 use crate::data::image::{Rgb, decode, decode_frame, frames, header};
 use crate::data::names::{ImageId, text_of_path};
 use crate::data::pixels::read_file;
@@ -190,15 +191,13 @@ fn rows_of(file: Found, seen: &Seen, policy: Frames, rows: &mut Vec<ImageRow>) {
 
 fn look(path: &Path, check: Check, policy: Frames, digest_of: &DigestOf) -> Result<Seen, Failure> {
     /// Headers lie within the first bytes of a file, unless a camera put a large preview before them.
-    const HEAD: u64 = 64 << 10;
+    const HEAD: usize = 64 << 10;
     let digest = digest_of(path)?;
     let whole = |path: &Path| read_file(path).map_err(|f| Failure::new(f.message().rsplit(": ").next().unwrap_or_default()));
-    let mut head = Vec::new();
-    let read = std::fs::File::open(path).and_then(|file| std::io::Read::read_to_end(&mut std::io::Read::take(file, HEAD), &mut head));
-    read.doing(|| "failed to read")?;
-    let seen = match header(&head) {
+    let (seen, is_all) = with_head(path, HEAD, |head| (header(head), head.len() < HEAD)).doing(|| "failed to read")?;
+    let seen = match seen {
         Ok(seen) => seen,
-        Err(failure) if (head.len() as u64) < HEAD => return Err(failure),
+        Err(failure) if is_all => return Err(failure),
         Err(_) => header(&whole(path)?)?,
     };
     let n_wanted = if policy == Frames::All { seen.frames } else { 1 };
@@ -240,45 +239,6 @@ pub fn handle_bad(bad: Bad, on_bad: OnBad, notes: &mut Vec<String>) -> Result<()
     }
 }
 
-/// Returns all files below `root`, sorted by path; hidden files and folders are passed over.
-pub fn files_below(root: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let mut found = Vec::new();
-    let mut folders = vec![PathBuf::new()];
-    while let Some(folder) = folders.pop() {
-        let at = root.join(&folder);
-        for entry in std::fs::read_dir(&at).doing(|| format!("failed to list `{}`", at.display()))? {
-            let entry = entry.doing(|| format!("failed to list `{}`", at.display()))?;
-            if entry.file_name().as_encoded_bytes().starts_with(b".") {
-                continue;
-            }
-            let relative = folder.join(entry.file_name());
-            // Follows links: data sets are often assembled from them.
-            let kind = std::fs::metadata(entry.path()).doing(|| format!("failed to look at `{}`", entry.path().display()))?;
-            match kind.is_dir() {
-                true if relative.components().count() > 32 => {
-                    return Err(Failure::new(format!("folders are nested too deeply at `{}`", relative.display())));
-                }
-                true => folders.push(relative),
-                false => found.push(relative),
-            }
-        }
-    }
-    found.sort();
-    Ok(found)
-}
-
-/// Returns whether the name ends like a picture's; the content decides later what it is.
-pub fn looks_like_picture(path: &Path) -> bool {
-    let ending = path.extension().and_then(|e| e.to_str()).map(str::to_ascii_lowercase);
-    let is_dicom = |e: &str| cfg!(feature = "dicom") && ["dcm", "dicom"].contains(&e);
-    ending.is_some_and(|e| ["jpg", "jpeg", "png", "bmp", "tif", "tiff", "webp"].contains(&e.as_str()) || is_dicom(&e))
-}
-
-/// Returns a file's name without its ending, as an id.
-pub fn stem_id(path: &Path) -> ImageId {
-    ImageId(text_of_path(Path::new(path.file_stem().unwrap_or_default())))
-}
-
 /// Fails when files do not lie as the publisher has them, showing the first twenty with their causes.
 pub fn refuse_files(wrong: &[(&PathBuf, String)]) -> Result<(), Failure> {
     if wrong.is_empty() {
@@ -300,25 +260,23 @@ pub fn count_differences(published: &[(&str, usize)], counts: &[usize], slack: u
     out
 }
 
-/// Keeps only the labels of images that are in the table; a frame has the label of its file.
-pub fn labels_of(images: &ImageTable, classes: Option<Vec<String>>, names: BTreeMap<ImageId, String>) -> Result<Labels, Failure> {
-    let kept = images.rows().iter().filter_map(|row| {
+/// Keeps only the labels of images that are in the table; a frame has the label of its file. Without a list of classes they are sorted by name.
+pub fn labels_of(images: &ImageTable, classes: Option<Vec<String>>, names: &BTreeMap<ImageId, String>) -> Result<Labels, Failure> {
+    let named = images.rows().iter().filter_map(|row| {
         let file = match row.place {
             Place::Frame(_) => row.id.as_str().rsplit_once('#').map(|(file, _)| ImageId::from(file)),
             _ => None,
         };
-        Some((row.id.clone(), names.get(file.as_ref().unwrap_or(&row.id))?.clone()))
+        Some((&row.id, names.get(file.as_ref().unwrap_or(&row.id))?.as_str()))
     });
-    match classes {
-        None => Labels::from_names(kept.collect()),
-        Some(classes) => {
-            let of = kept
-                .map(|(id, name)| match classes.iter().position(|c| *c == name) {
-                    Some(class) => Ok((id, class)),
-                    None => Err(Failure::new(format!("image `{id}` has the class `{name}`, which is not among the listed classes"))),
-                })
-                .collect::<Result<_, _>>()?;
-            Labels::new(classes, of)
-        }
-    }
+    let named: Vec<(&ImageId, &str)> = named.collect();
+    let sorted = || named.iter().map(|(_, name)| *name).collect::<BTreeSet<&str>>().into_iter().map(str::to_string).collect();
+    let classes: Vec<String> = classes.unwrap_or_else(sorted);
+    let numbers: BTreeMap<&str, usize> = classes.iter().enumerate().rev().map(|(number, class)| (class.as_str(), number)).collect();
+    let number = |(id, name): (&ImageId, &str)| match numbers.get(name) {
+        Some(number) => Ok((id.clone(), *number)),
+        None => Err(Failure::new(format!("image `{id}` has the class `{name}`, which is not among the listed classes"))),
+    };
+    let of = named.into_iter().map(number).collect::<Result<_, _>>()?;
+    Labels::new(classes, of)
 }

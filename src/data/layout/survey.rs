@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use rayon::prelude::*;
 
-use super::scan::{files_below, looks_like_picture};
+use super::files::{files_below, is_picture};
 use crate::data::image::dimensions;
 use crate::data::names::text_of_path;
 use crate::data::pixels::read_file;
@@ -37,7 +37,7 @@ impl Survey {
     /// # Errors
     /// When the folder cannot be listed or holds no file named like a picture.
     pub fn of(root: &Path) -> Result<Self, Failure> {
-        let (pictures, others): (Vec<_>, Vec<_>) = files_below(root)?.into_iter().partition(|path| looks_like_picture(path));
+        let (pictures, others): (Vec<_>, Vec<_>) = files_below(root)?.into_iter().partition(|path| is_picture(root, path));
         if pictures.is_empty() {
             let help = "put the pictures of each class into a folder named after it";
             return Err(

@@ -298,3 +298,31 @@ fn the_demo_data_is_what_its_page_says() {
     assert_eq!(found.labels.unwrap().counts(), [600; 10]);
     assert_eq!(found.images.rows()[0].id.as_str(), "test_00000");
 }
+
+#[cfg(feature = "dicom")]
+#[test]
+fn dicom_is_known_by_its_content_whatever_it_is_called() {
+    let dicom = include_bytes!("../../../tests/golden/pictures/grey.dcm");
+    let set =
+        folder(&[("a/IM000001", dicom), ("a/1.2.840.10008", dicom), ("b/x.dcm", dicom), ("b/DICOMDIR", dicom), ("b/README", b"hello")]);
+    let found = scan(&folder_layout(), set.path()).unwrap();
+    assert_eq!(found.images.ids().iter().map(|id| id.as_str()).collect::<Vec<_>>(), ["a/1.2.840.10008", "a/IM000001", "b/x.dcm"]);
+    assert_eq!(found.notes, ["2 files passed over that are not named like pictures, `b/DICOMDIR` first"]);
+    assert_eq!(Survey::of(set.path()).unwrap().classes, std::collections::BTreeMap::from([("a".to_string(), 2), ("b".to_string(), 1)]));
+}
+
+#[cfg(feature = "dicom")]
+#[test]
+fn frames_of_one_file_are_read_once_and_a_file_that_is_gone_is_not_missed() {
+    let bytes = include_bytes!("../../../tests/golden/pictures/frames.dcm");
+    let set = folder(&[("a/x.dcm", bytes)]);
+    let layout = Layout::Folder(Folder { root: "x".into(), labelled: false, frames: Frames::All, ..Folder::default() });
+    let rows = scan(&layout, set.path()).unwrap().images.rows().to_vec();
+    let files = KnownFiles([(rows[0].file, set.path().join("a/x.dcm"))].into());
+    let pictures = Pictures::new(&files);
+    let first = pictures.load(&rows[0]).unwrap();
+    std::fs::remove_file(set.path().join("a/x.dcm")).unwrap();
+    assert_eq!(pictures.load(&rows[0]).unwrap(), first);
+    assert_eq!(pictures.load(&rows[1]).unwrap(), crate::data::decode_frame(bytes, 1).unwrap());
+    assert!(Pictures::new(&files).load(&rows[1]).is_err());
+}

@@ -3,8 +3,9 @@
 use std::collections::HashMap;
 use std::path::Path;
 
+use crate::data::layout::class_alias;
 use crate::data::names::{ImageId, undecorated};
-use crate::data::table::ImageTable;
+use crate::data::table::{ImageTable, Labels};
 use crate::diagnostic::{Context, Failure, count, thousands};
 
 /// Finds images by what lists call them.
@@ -22,11 +23,35 @@ pub struct Listed {
     pub ids: Vec<ImageId>,
     /// The class of each as the list has it; empty where it says none.
     pub labels: Vec<String>,
+    /// The fold of each as the list has it; empty where it says none.
+    pub folds: Vec<String>,
     /// Names that are no image's, with why.
     pub unknown: Vec<(String, &'static str)>,
 }
 
 impl Listed {
+    /// Refuses names that are no image's, and labels other than those that the images have.
+    pub fn check(&self, labels: &Labels) -> Result<(), Failure> {
+        if let Some(missing) = self.missing() {
+            return Err(Failure::new(missing));
+        }
+        let mut contradicting = Vec::new();
+        for (id, said) in self.ids.iter().zip(&self.labels).filter(|(_, said)| !said.is_empty()) {
+            let Some(known) = labels.class_of(id).map(|class| labels.classes()[class].as_str()) else { continue };
+            if said != known && class_alias(said) != Some(known) {
+                contradicting.push(format!("`{id}` is `{said}` there and `{known}` here"));
+            }
+        }
+        match contradicting.first() {
+            None => Ok(()),
+            Some(first) => {
+                let what = count(contradicting.len(), "label");
+                Err(Failure::new(format!("{what} not as in the data set: {first}"))
+                    .help("the list belongs to another release, or class names differ"))
+            }
+        }
+    }
+
     /// Returns "2 of 10 listed images not found among the images, `x.jpg` (unknown) first"; nothing where all were found.
     pub fn missing(&self) -> Option<String> {
         let (name, why) = self.unknown.first()?;
@@ -92,14 +117,17 @@ impl<'a> Join<'a> {
             return Err(Failure::new(format!("no column `id` or `image`: found `{found}`")));
         };
         let label_at = at(&["label", "Label", "class-name"]);
-        let mut listed = Listed { ids: Vec::new(), labels: Vec::new(), unknown: Vec::new() };
+        let fold_at = at(&["split-index", "fold"]);
+        let mut listed = Listed { ids: Vec::new(), labels: Vec::new(), folds: Vec::new(), unknown: Vec::new() };
         for record in reader.into_records() {
             let record = record.doing(|| "failed to read")?;
             let name = record.get(name_at).unwrap_or_default();
             match self.find(name) {
                 Ok(id) => {
                     listed.ids.push(id.clone());
-                    listed.labels.push(label_at.and_then(|at| record.get(at)).unwrap_or_default().to_string());
+                    let text = |at: Option<usize>| at.and_then(|at| record.get(at)).unwrap_or_default().to_string();
+                    listed.labels.push(text(label_at));
+                    listed.folds.push(text(fold_at).trim().to_string());
                 }
                 Err(why) => listed.unknown.push((name.to_string(), why)),
             }

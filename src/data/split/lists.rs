@@ -5,7 +5,6 @@ use std::path::Path;
 
 use super::join::{Join, stem};
 use super::outcome::{Division, TEST, TRAIN, conclude};
-use crate::data::layout::class_alias;
 use crate::data::names::ImageId;
 use crate::data::table::{ImageTable, Labels};
 use crate::diagnostic::{Failure, count, thousands};
@@ -101,21 +100,7 @@ impl Lists {
 /// Reads a list; labels that it gives are held against the known ones. Also returns how many stand there more than once.
 fn part_of(join: &Join, file: &Path, labels: &Labels) -> Result<(Vec<ImageId>, Option<String>), Failure> {
     let listed = join.read(file)?;
-    if let Some(missing) = listed.missing() {
-        return Err(Failure::new(missing));
-    }
-    let mut contradicting = Vec::new();
-    for (id, said) in listed.ids.iter().zip(&listed.labels).filter(|(_, said)| !said.is_empty()) {
-        let Some(known) = labels.class_of(id).map(|class| labels.classes()[class].as_str()) else { continue };
-        if said != known && class_alias(said) != Some(known) {
-            contradicting.push(format!("`{id}` is `{said}` there and `{known}` here"));
-        }
-    }
-    if let Some(first) = contradicting.first() {
-        let what = count(contradicting.len(), "label");
-        return Err(Failure::new(format!("{what} not as in the data set: {first}"))
-            .help("the list belongs to another release, or class names differ"));
-    }
+    listed.check(labels)?;
     let mut ids = listed.ids;
     let n_listed = ids.len();
     ids.sort();

@@ -3,6 +3,7 @@
 //! Which image goes where depends on the seed and its id (or its group), never on the order of images or threads.
 
 mod allocate;
+mod folds;
 mod grouped;
 mod guard; // what a split may not do
 mod join; // images by what lists call them
@@ -11,6 +12,7 @@ mod outcome;
 mod rule;
 mod stratified;
 
+pub use folds::Folds;
 pub use grouped::GroupedStratified;
 pub use guard::{Guard, Protocol};
 pub use join::Join;

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Division, GroupedStratified, Guard, Lists, Stratified};
+use super::{Division, Folds, GroupedStratified, Guard, Lists, Stratified};
 use crate::data::table::{ImageTable, Labels};
 use crate::diagnostic::Failure;
 use crate::params::DataPath;
@@ -18,6 +18,8 @@ pub enum Split {
     GroupedStratified(GroupedStratified),
     /// As published lists say.
     Lists(Lists),
+    /// As a published table of folds says.
+    Folds(Folds),
 }
 
 impl Split {
@@ -26,6 +28,7 @@ impl Split {
         match self {
             Self::Stratified(_) | Self::GroupedStratified(_) => Vec::new(),
             Self::Lists(how) => how.roots(),
+            Self::Folds(how) => how.roots(),
         }
     }
 
@@ -35,6 +38,7 @@ impl Split {
             Self::Stratified(how) => check_shares(how.test, how.validation, how.max_per_class),
             Self::GroupedStratified(how) => check_shares(how.test, how.validation, how.max_per_class),
             Self::Lists(how) => how.check(),
+            Self::Folds(how) => how.check(),
         }
     }
 
@@ -50,6 +54,10 @@ impl Split {
                 format!("by group, no group in two parts, stratified, {}", shares(how.test, how.validation))
             }
             Self::Lists(_) => "as lists say".to_string(),
+            Self::Folds(how) => match how.validation {
+                None => format!("as a table of folds says, fold {} tests", how.test),
+                Some(validation) => format!("as a table of folds says, fold {} tests, fold {validation} validates", how.test),
+            },
         }
     }
 
@@ -58,6 +66,7 @@ impl Split {
             Self::Stratified(how) => how.allow_copies,
             Self::GroupedStratified(how) => how.allow_copies,
             Self::Lists(how) => how.allow_copies,
+            Self::Folds(how) => how.allow_copies,
         }
     }
 
@@ -83,6 +92,10 @@ impl Split {
             Self::Stratified(how) => how.divide(images, labels, seed),
             Self::GroupedStratified(how) => how.divide(images, labels, seed, guard.alike.as_ref()),
             Self::Lists(how) => how.divide(images, labels, places),
+            Self::Folds(how) => match places {
+                [place] => how.divide(images, labels, place.as_ref()),
+                _ => Err(Failure::new(format!("{} resolved paths given: expected 1", places.len()))),
+            },
         };
         let looked = division.and_then(|mut division| {
             guard.look(&mut division, images, labels, self.allow_copies())?;

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::*;
 use crate::data::{IdList, ImageId, ImageRow, ImageTable, Labels, Place, Print, Prints};
+use crate::diagnostic::Failure;
 use crate::digest::Digest;
 
 const NOWHERE: [&str; 0] = [];
@@ -212,7 +213,7 @@ fn an_image_without_a_label_that_is_a_copy_of_a_test_image_is_no_training_image(
 }
 
 /// Divides ten images by the two lists.
-fn by_lists(train: &str, test: Option<&str>, how: Lists) -> Result<Division, crate::diagnostic::Failure> {
+fn by_lists(train: &str, test: Option<&str>, how: Lists) -> Result<Division, Failure> {
     let (images, labels) = set(&[5, 5], false);
     let folder = tempfile::tempdir().unwrap();
     let mut places = vec![folder.path().join("train.csv")];
@@ -279,4 +280,62 @@ fn lists_apart_by_semicolons_with_other_class_names_and_made_smaller_pictures_ar
     assert_eq!(texts(division.lists.train()), ["ISIC_1_downsampled", "ISIC_2", "u3"].into());
     std::fs::write(list.path(), "file-name;class-name\nu3.jpg;normal-z-line\n").unwrap();
     assert!(how.divide(&images, &labels, 1, &[list.path()], &Guard::default()).is_err());
+}
+
+/// Twelve images of two classes of HyperKvasir, which its table calls otherwise.
+fn kvasir() -> (ImageTable, Labels) {
+    let (images, _) = set(&[12], false);
+    let class = |i: usize| if i < 8 { "polyps" } else { "cecum" };
+    let labels = images.ids().iter().enumerate().map(|(i, id)| (id.clone(), class(i).to_string())).collect();
+    (images, Labels::from_names(labels).unwrap())
+}
+
+/// HyperKvasir's table for these images, image i in fold i modulo 3.
+fn fold_table() -> String {
+    let class = |i: usize| if i < 8 { "polyp" } else { "normal-cecum" };
+    let lines = (0..12).map(|i| format!("0-{i:03}.jpg;{};{}\n", class(i), i % 3));
+    format!("file-name;class-name;split-index\n{}", lines.collect::<String>())
+}
+
+fn fold_split(how: &Folds, table: &str) -> Result<Division, Failure> {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), table).unwrap();
+    let (images, labels) = kvasir();
+    Split::Folds(how.clone()).divide(&images, &labels, 0, &[file.path()], &Guard { min_test: 1, ..Guard::default() })
+}
+
+#[test]
+fn one_fold_of_a_published_table_tests_and_the_others_train() {
+    let how = Folds { file: "x".into(), test: 2, ..Folds::default() };
+    let lists = fold_split(&how, &fold_table()).unwrap().lists;
+    assert_eq!(texts(lists.test()), BTreeSet::from(["0-002", "0-005", "0-008", "0-011"]));
+    assert_eq!((lists.train().len(), lists.validation().len()), (8, 0));
+    let how = Folds { validation: Some(0), ..how };
+    let lists = fold_split(&how, &fold_table()).unwrap().lists;
+    assert_eq!(texts(lists.validation()), BTreeSet::from(["0-000", "0-003", "0-006", "0-009"]));
+    assert_eq!((lists.train().len(), lists.test().len()), (4, 4));
+    assert_eq!(Split::Folds(how).words(), "as a table of folds says, fold 2 tests, fold 0 validates");
+}
+
+#[test]
+fn a_table_of_folds_that_does_not_fit_is_refused_with_its_cause() {
+    let how = Folds { file: "x".into(), test: 1, ..Folds::default() };
+    let refused = |how: &Folds, table: &str| fold_split(how, table).unwrap_err().message().to_string();
+    let table = fold_table();
+    let none = Folds { test: 7, ..how.clone() };
+    assert!(refused(&none, &table).ends_with("no image is in fold 7: found 0, 1, 2"));
+    let same = Folds { validation: Some(1), ..how.clone() };
+    assert!(refused(&same, &table).contains("another fold than the one that tests, got 1 for both"));
+    let twice = format!("{table}0-000.jpg;polyp;1\n");
+    assert!(refused(&how, &twice).ends_with("`0-000` is in fold 0 and in fold 1"));
+    let odd = table.replace("0-004.jpg;polyp;1", "0-004.jpg;polyp;one");
+    assert!(refused(&how, &odd).ends_with("the fold of `0-004` is `one`: expected a whole number"));
+    let list = table.replace("split-index", "index");
+    assert!(refused(&how, &list).ends_with("no fold for `0-000`: expected a column `split-index` or `fold` with a whole number"));
+    let other = table.replace("0-000.jpg;polyp", "0-000.jpg;ileum");
+    assert!(refused(&how, &other).ends_with("1 label not as in the data set: `0-000` is `ileum` there and `polyps` here"));
+    let short = table.replace("0-011.jpg;normal-cecum;2\n", "");
+    assert!(refused(&how, &short).ends_with("1 labelled image in no fold, `0-011` first"));
+    let allowed = Folds { allow_uncovered: true, ..how };
+    assert_eq!(fold_split(&allowed, &short).unwrap().lists.train().len(), 7);
 }

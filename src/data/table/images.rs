@@ -38,6 +38,9 @@ impl fmt::Display for Place {
     }
 }
 
+/// The largest side of a cut: as many pixels as the largest picture that is decoded.
+const MAX_SIDE: u32 = 1 << 14;
+
 impl FromStr for Place {
     type Err = String;
 
@@ -49,7 +52,7 @@ impl FromStr for Place {
             ["frame", frame] => frame.parse().ok().filter(|n| *n > 0).map(Self::Frame).ok_or_else(bad),
             ["row", row] => row.parse().map(Self::Row).map_err(|_| bad()),
             ["crop", x, y, side] => match (x.parse(), y.parse(), side.parse()) {
-                (Ok(x), Ok(y), Ok(side)) if side > 0 => Ok(Self::Crop { x, y, side }),
+                (Ok(x), Ok(y), Ok(side)) if (1..=MAX_SIDE).contains(&side) => Ok(Self::Crop { x, y, side }),
                 _ => Err(bad()),
             },
             _ => Err(bad()),
@@ -238,6 +241,7 @@ mod tests {
         ImageTable::new(vec![image("a"), image("b")]).unwrap().write(&mut text).unwrap();
         let text = String::from_utf8(text).unwrap();
         let said = |text: String| ImageTable::read(text.as_bytes()).unwrap_err().message().to_string();
+        assert!(said(text.replace(":80", ":16385")).contains("`crop:-3:9:16385` is no place"));
         assert!(said(text.replace("crop:", "crap:")).starts_with("line 2 of the image table: `crap:-3:9:80` is no place"));
         assert!(said(text.replace("\nb,", "\na,")).contains("line 3 of the image table: `a` is not in its place"));
         assert!(said(text.replace("id,path", "path,id")).contains("expected `id,path,file,place,width,height,group`"));

@@ -1,6 +1,6 @@
 //! Which class each image has. An artefact of its own, so that a corrected label changes nothing that never saw labels.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::{Read, Write};
 
 use super::text;
@@ -33,9 +33,7 @@ impl Labels {
 
     /// Makes labels from class names; the classes are sorted by name.
     pub fn from_names(names: BTreeMap<ImageId, String>) -> Result<Self, Failure> {
-        let mut classes: Vec<String> = names.values().cloned().collect();
-        classes.sort();
-        classes.dedup();
+        let classes: Vec<String> = names.values().collect::<BTreeSet<_>>().into_iter().cloned().collect();
         let of = names.into_iter().map(|(id, name)| (id, classes.partition_point(|c| *c < name))).collect();
         Self::new(classes, of)
     }

@@ -9,7 +9,7 @@ mod plain;
 mod sheet;
 
 pub use ahead::Ahead;
-pub use bench::time_views;
+pub use bench::{time_pictures, time_views};
 pub use contract::Views;
 pub use multicrop::MultiCrop;
 pub use plain::PlainViews;

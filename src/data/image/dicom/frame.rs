@@ -38,9 +38,14 @@ impl<'a> Frame<'a> {
         }
     }
 
-    /// Returns the bytes, where they are RGB of 8 bits, pixel by pixel.
-    pub fn rgb_as_it_is(&self) -> Option<&[u8]> {
-        (self.photometric == Photometric::Rgb && !self.wide && self.steps == (1, 3)).then_some(&self.bytes)
+    /// Returns whether the bytes are RGB of 8 bits, pixel by pixel.
+    pub fn is_rgb_as_it_is(&self) -> bool {
+        self.photometric == Photometric::Rgb && !self.wide && self.steps == (1, 3)
+    }
+
+    /// Returns the bytes.
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.bytes.into_owned()
     }
 
     /// Returns a sample of a pixel.
@@ -58,7 +63,7 @@ impl<'a> Frame<'a> {
     }
 }
 
-/// Returns how many frames the file really holds, at least.
+/// Returns how many frames the file can hold, at most: a frame takes one fragment or more.
 pub fn present(elements: &Elements, form: &Attributes) -> Result<usize, Failure> {
     match elements.pixels {
         PixelData::Native { bytes, .. } => Ok(bytes.len() / form.frame_bytes()),
@@ -81,7 +86,7 @@ fn native<'a>(bytes: &'a [u8], swapped: bool, big_endian: bool, form: &Attribute
     Ok(Frame { bytes, big_endian, wide: step == 2, steps, photometric: form.photometric })
 }
 
-/// The fragments of a frame: where there are several of each, the table of offsets or the beginning of each tells which.
+/// The fragments of a frame: where there are more of them than frames, the beginning of a JPEG tells where one starts.
 fn fragments<'a>(items: &[&'a [u8]], form: &Attributes, frame: usize) -> Result<Cow<'a, [u8]>, Failure> {
     const START_OF_JPEG: [u8; 2] = [0xff, 0xd8];
     let fragments = items.get(1..).unwrap_or_default();
@@ -101,7 +106,7 @@ fn fragments<'a>(items: &[&'a [u8]], form: &Attributes, frame: usize) -> Result<
 fn from_jpeg<'a>(items: &[&[u8]], form: &Attributes, frame: usize) -> Result<Frame<'a>, Failure> {
     let coded = fragments(items, form, frame)?;
     let colours = if form.photometric == Photometric::Rgb { Colours::StoredAsRgb } else { Colours::Rgb };
-    let jpeg::Samples { width, height, channels, values } = jpeg::decode(&coded, colours)?;
+    let jpeg::Samples { width, height, channels, values, .. } = jpeg::decode(&coded, colours)?;
     if (width, height, channels) != (form.width, form.height, form.samples) {
         let (said, found) = (format!("{} x {} x {}", form.width, form.height, form.samples), format!("{width} x {height} x {channels}"));
         return Err(Failure::new(format!("the DICOM file says {said} samples, the JPEG in it {found}")));

@@ -28,7 +28,7 @@ pub fn decode(bytes: &[u8], frame: usize) -> Result<Rgb, Failure> {
     let shift = form.bits_stored.saturating_sub(8);
     let high = |pixel: usize, sample: usize| (found.at(pixel, sample) >> shift).min(255) as u8;
     let rgb: Vec<u8> = match found.photometric {
-        Photometric::Rgb if let Some(rgb) = found.rgb_as_it_is() => rgb.to_vec(),
+        Photometric::Rgb if found.is_rgb_as_it_is() => found.into_bytes(),
         Photometric::Monochrome { white_is_least } => {
             let table = Levels::of(&elements)?.table(&form, white_is_least, (0..pixels).map(|pixel| found.at(pixel, 0)));
             colour(&|pixel| [table[usize::from(found.at(pixel, 0))]; 3])

@@ -1,0 +1,32 @@
+"""Pictures below a folder by Pillow, from file to resized pixels, with the fields of `flow bench decode`. usage: decode.py FOLDER [SIDE]
+
+Best of seven rounds, by CPU time of the process; Pillow works on one thread.
+"""
+import json
+import pathlib
+import sys
+import time
+
+import PIL
+from PIL import Image
+
+side = int(sys.argv[2]) if len(sys.argv) > 2 else 256
+files = sorted(path for path in pathlib.Path(sys.argv[1]).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))[:100]
+
+
+def one_round():
+    for path in files:
+        Image.open(path).convert("RGB").resize((side, side), Image.BILINEAR).tobytes()
+
+
+def spent():
+    wall, cpu = time.perf_counter(), time.process_time()
+    one_round()
+    return time.process_time() - cpu, time.perf_counter() - wall
+
+
+cpu, wall = min(spent() for _ in range(7))
+print(json.dumps({
+    "job": "decode", "peer": f"Pillow {PIL.__version__}", "images": len(files),
+    "images_per_cpu_second": len(files) / cpu, "wall": wall, "side": side, "threads": 1,
+}))
