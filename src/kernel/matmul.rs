@@ -264,7 +264,9 @@ mod tests {
 
     #[test]
     fn products_of_any_sides_and_strides_are_those_of_the_definition() {
-        for (m, n, k) in [(1, 1, 1), (3, 4, 5), (14, 32, 16), (15, 33, 17), (300, 7, 40), (7, 500, 90), (66, 50, 400), (130, 260, 33)] {
+        for (m, n, k) in
+            [(1, 1, 1), (3, 4, 5), (14, 32, 16), (15, 33, 17), (300, 7, 40), (7, 500, 90), (66, 50, 400), (130, 260, 33), (140, 90, 400)]
+        {
             let (a, b) = (numbers(m * k), numbers(n * k));
             let (plain, turned) = (Matrix::new(&a, m, k), Matrix::new(&a, k, m).t());
             for (a, b) in [

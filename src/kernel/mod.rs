@@ -15,6 +15,8 @@ mod matmul; // matrix products
 mod product; // one of them, on one thread
 #[cfg(target_arch = "x86_64")]
 mod tile; // its innermost loop
+#[cfg(target_arch = "x86_64")]
+mod tile_of_rows; // the same for rows that are read where they lie
 mod pointwise; // exp, GELU, bias, scale
 mod layer_norm;
 mod batch_norm;

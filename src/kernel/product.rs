@@ -2,9 +2,9 @@
 //!
 //! As in Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication": `b` is gathered in panels of 32 columns and
 //! up to 384 steps of depth, which stay in the third cache, `a` in eight tiles' rows, which stay in the second; both are transposed on the
-//! way where need be. Where the rows of `a` lie side by side, as in a gradient of weights, a tile reads them where they lie: gathering them
-//! cost one part in twenty. Each sum goes over the depth in the same order, in blocks that depend on the depth alone, so a number has the
-//! same bits however the target is cut into parts.
+//! way where need be. A tile reads `a` where it lies, if its columns lie side by side, as in a gradient of weights, or its rows do and
+//! come in whole tiles: gathering them cost one part in twenty. Each sum goes over the depth in the same order, in blocks that depend on
+//! the depth alone, so a number has the same bits however the target is cut into parts.
 
 use std::arch::x86_64::*;
 use std::cell::RefCell;
@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use super::matmul::{Matrix, Start};
 use super::tile::{COLUMNS, LANES, ROWS, Target, any_tile, mask, transpose};
+use super::tile_of_rows::{STEPS, tile_of_rows};
 
 /// How much of `b` is gathered at once at most: 2.25 MiB.
 const DEPTH: usize = 384;
@@ -52,7 +53,8 @@ pub(super) unsafe fn product(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, stride
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
 unsafe fn slabs(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, stride: usize, start: Start<'_>, panels: *mut f32, gathered: *mut f32) {
     let (m, n, k) = (a.rows, b.columns, a.columns);
-    let (height, width, depth) = (even(m, ROWS, 1), even(n, WIDTH, COLUMNS), even(k, DEPTH, LANES));
+    let height = if m > TILES * ROWS { ROWS } else { even(m, ROWS, 1) };
+    let (width, depth) = (even(n, WIDTH, COLUMNS), even(k, DEPTH, LANES));
     let block = height * TILES;
     let as_it_lies = b.column_stride == 1 && m <= FEW_ROWS;
     for j0 in (0..n).step_by(width) {
@@ -67,6 +69,7 @@ unsafe fn slabs(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, stride: usize, star
                     gather_panels(part.as_ptr(), b, (steps, columns), panels);
                 }
                 let slab = Slab {
+                    b_gathered: !as_it_lies,
                     a: Matrix { data: &a.data[p0 * a.column_stride..], columns: steps, ..a },
                     panels: if as_it_lies { part.as_ptr() } else { panels },
                     strides: if as_it_lies { (COLUMNS, b.row_stride) } else { (COLUMNS * steps, COLUMNS) },
@@ -88,6 +91,8 @@ unsafe fn slabs(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, stride: usize, star
 /// Some steps of the depth for some columns of the target.
 struct Slab<'a> {
     a: Matrix<'a>,
+    /// Whether `b` is gathered, or read where it lies.
+    b_gathered: bool,
     panels: *const f32,
     /// From one panel of `b` to the next, and from one step in it to the next.
     strides: (usize, usize),
@@ -104,10 +109,15 @@ impl Slab<'_> {
     unsafe fn rows(&self, rows: Range<usize>, height: usize, gathered: *mut f32) {
         let steps = self.a.columns;
         let as_it_lies = self.a.row_stride == 1;
+        // All of these tiles can read the rows of `a` where they lie.
+        let whole = self.b_gathered
+            && self.a.column_stride == 1
+            && (height, rows.len() % ROWS, steps % STEPS) == (ROWS, 0, 0)
+            && (self.columns - 1) % COLUMNS >= LANES;
         let from = |i: usize| self.a.data.as_ptr().wrapping_add(i * self.a.row_stride);
         // SAFETY: see `slabs`.
         unsafe {
-            if !as_it_lies {
+            if !as_it_lies && !whole {
                 gather_rows(from(rows.start), self.a, (rows.len(), height), gathered);
             }
             for (panel, j) in (0..self.columns).step_by(COLUMNS).enumerate() {
@@ -119,9 +129,16 @@ impl Slab<'_> {
                         bias: self.bias.map_or(std::ptr::null(), |row| row[j..].as_ptr()),
                     };
                     let sides = (height.min(rows.end - i), COLUMNS.min(self.columns - j));
-                    let a =
-                        if as_it_lies { (from(i), self.a.column_stride) } else { (gathered.add(tile * LANES * steps).cast_const(), LANES) };
-                    any_tile(sides, steps, a, (self.panels.add(panel * self.strides.0), self.strides.1), target);
+                    let panel = self.panels.add(panel * self.strides.0);
+                    if whole {
+                        tile_of_rows(steps, from(i), self.a.row_stride, panel, target, sides.1);
+                    } else {
+                        let a = match as_it_lies {
+                            true => (from(i), self.a.column_stride),
+                            false => (gathered.add(tile * LANES * steps).cast_const(), LANES),
+                        };
+                        any_tile(sides, steps, a, (panel, self.strides.1), target);
+                    }
                 }
             }
         }
