@@ -49,7 +49,7 @@ fn reach(rows: usize, columns: usize, row_stride: usize, column_stride: usize) -
 }
 
 #[derive(Clone, Copy)]
-struct Place(*mut f32);
+pub(super) struct Place(pub *mut f32);
 // SAFETY: blocks handed to different threads do not overlap.
 unsafe impl Send for Place {}
 // SAFETY: as above.
@@ -57,7 +57,7 @@ unsafe impl Sync for Place {}
 
 impl Place {
     /// Takes the whole struct into a closure, not the bare pointer.
-    fn at(self, offset: usize) -> *mut f32 {
+    pub fn at(self, offset: usize) -> *mut f32 {
         // SAFETY: callers stay inside the slice the pointer was made from.
         unsafe { self.0.add(offset) }
     }
@@ -80,6 +80,11 @@ pub fn matmul(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], stride: usize, star
     let (m, n) = check(a, b, out, stride, start);
     let target = Place(out.as_mut_ptr());
     let (rows, columns) = if m * n * a.columns < 1 << 18 { (m.max(1), n.max(1)) } else { part(m, n) };
+    #[cfg(target_arch = "x86_64")]
+    if level() == Level::Avx512 && rows < m && columns >= n && a.columns > 0 {
+        // SAFETY: `check` proved that all of it lies inside `out`, and `level` returns only what this machine has.
+        return unsafe { super::product::product_by_rows(a, b, target.at(0), stride, start, rows) };
+    }
     let corners: Vec<(usize, usize)> = (0..m).step_by(rows).flat_map(|i| (0..n).step_by(columns).map(move |j| (i, j))).collect();
     corners.into_par_iter().for_each(|(i, j)| {
         let (rows, columns) = (rows.min(m - i), columns.min(n - j));

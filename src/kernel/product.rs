@@ -1,4 +1,4 @@
-//! A product on one thread with AVX-512: lays both sides so that [`super::tile`] reads them in order.
+//! A product with AVX-512: lays both sides so that [`super::tile`] reads them in order.
 //!
 //! As in Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication": `b` is gathered in panels of 32 columns and
 //! up to 384 steps of depth, which stay in the third cache, `a` in eight tiles' rows, which stay in the second; both are transposed on the
@@ -9,8 +9,11 @@
 use std::arch::x86_64::*;
 use std::cell::RefCell;
 use std::ops::Range;
+use std::thread::LocalKey;
 
-use super::matmul::{Matrix, Start};
+use rayon::prelude::*;
+
+use super::matmul::{Matrix, Place, Start};
 use super::tile::{COLUMNS, LANES, ROWS, Target, any_tile, mask, transpose};
 use super::tile_of_rows::{STEPS, tile_of_rows};
 
@@ -27,9 +30,22 @@ const FEW_ROWS: usize = 64;
 #[derive(Clone, Copy)]
 struct Line(#[expect(dead_code, reason = "read through a pointer to the first")] [f32; LANES]);
 
+type Room = Vec<Line>;
+
 thread_local! {
-    /// Where both sides are gathered; kept, since a fresh page costs as much as filling it.
-    static ROOM: RefCell<Vec<Line>> = const { RefCell::new(Vec::new()) };
+    /// Where one thread gathers both sides; kept, since a fresh page costs as much as filling it.
+    static ROOM: RefCell<Room> = const { RefCell::new(Vec::new()) };
+    /// Where all of them gather `b`, for the thread that asked for the product.
+    static COMMON: RefCell<Room> = const { RefCell::new(Vec::new()) };
+}
+
+/// Calls `work` with a thread's room of so many numbers, which nobody else meets meanwhile: not even another product that comes by on the
+/// same thread while this one waits.
+fn with_room(of: &'static LocalKey<RefCell<Room>>, numbers: usize, work: impl FnOnce(*mut f32)) {
+    let mut room = of.take();
+    room.resize(room.len().max(numbers.div_ceil(LANES)), Line([0.0; LANES]));
+    work(room.as_mut_ptr().cast());
+    of.set(room);
 }
 
 /// Parts of nearly equal length, multiples of `unit`, at most `most` each.
@@ -42,48 +58,64 @@ fn even(length: usize, most: usize, unit: usize) -> usize {
 /// # Safety
 /// `out` must be valid for a.rows × b.columns values with this row stride, and nobody else may touch them. AVX-512 is there.
 pub(super) unsafe fn product(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, stride: usize, start: Start<'_>) {
-    ROOM.with_borrow_mut(|room| {
-        room.resize((WIDTH + TILES * LANES) * DEPTH / LANES, Line([0.0; LANES]));
-        let panels = room.as_mut_ptr().cast::<f32>();
-        // SAFETY: the caller's promise; the room holds WIDTH · DEPTH numbers for `b`, and for each of 8 tiles of `a` 16 · DEPTH.
-        unsafe { slabs(a, b, out, stride, start, panels, panels.add(WIDTH * DEPTH)) }
+    let as_it_lies = b.column_stride == 1 && a.rows <= FEW_ROWS;
+    with_room(&ROOM, (WIDTH + TILES * LANES) * DEPTH, |panels| {
+        slabs(a, b, out, stride, start, (!as_it_lies).then_some(panels), |slab| {
+            // SAFETY: the caller's promise; the room holds WIDTH · DEPTH numbers for `b`, and for each of 8 tiles of `a` 16 · DEPTH.
+            unsafe {
+                if !as_it_lies {
+                    slab.gather(0..slab.b.columns, panels);
+                }
+                slab.rows(0..a.rows, panels.add(WIDTH * DEPTH));
+            }
+        });
     });
 }
 
-#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
-unsafe fn slabs(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, stride: usize, start: Start<'_>, panels: *mut f32, gathered: *mut f32) {
-    let (m, n, k) = (a.rows, b.columns, a.columns);
-    let height = if m > TILES * ROWS { ROWS } else { even(m, ROWS, 1) };
+/// As [`product`], on all threads: together they gather `b`, then each makes some rows of the target, `high` of them.
+///
+/// # Safety
+/// As [`product`].
+pub(super) unsafe fn product_by_rows(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, stride: usize, start: Start<'_>, high: usize) {
+    with_room(&COMMON, WIDTH * DEPTH, |panels| {
+        slabs(a, b, out, stride, start, Some(panels), |slab| {
+            let panels = Place(panels);
+            let wide = slab.b.columns.div_ceil(a.rows.div_ceil(high)).next_multiple_of(COLUMNS);
+            // SAFETY: the caller's promise; each piece has columns or rows of its own, and the room holds all of the columns.
+            (0..slab.b.columns.div_ceil(wide)).into_par_iter().for_each(|piece| unsafe {
+                slab.gather(piece * wide..slab.b.columns.min((piece + 1) * wide), panels.at(0));
+            });
+            (0..a.rows.div_ceil(high)).into_par_iter().for_each(|piece| {
+                let rows = piece * high..a.rows.min((piece + 1) * high);
+                // SAFETY: as above; each thread gathers `a` in a room of its own.
+                with_room(&ROOM, TILES * LANES * DEPTH, |gathered| unsafe { slab.rows(rows, gathered) });
+            });
+        });
+    });
+}
+
+/// Calls `work` with each slab of a product in turn, whose `b` it has to gather in `panels`; without them `b` is read where it lies.
+fn slabs(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, stride: usize, start: Start<'_>, panels: Option<*mut f32>, work: impl Fn(&Slab<'_>)) {
+    let (n, k) = (b.columns, a.columns);
     let (width, depth) = (even(n, WIDTH, COLUMNS), even(k, DEPTH, LANES));
-    let block = height * TILES;
-    let as_it_lies = b.column_stride == 1 && m <= FEW_ROWS;
     for j0 in (0..n).step_by(width) {
-        let columns = width.min(n - j0);
         for p0 in (0..k).step_by(depth) {
-            let steps = depth.min(k - p0);
-            let part = &b.data[p0 * b.row_stride + j0 * b.column_stride..];
-            // SAFETY: every offset stays inside the matrices, whose reach was proven when they were made, inside the room, and inside the
-            // target by the caller's promise.
-            unsafe {
-                if !as_it_lies {
-                    gather_panels(part.as_ptr(), b, (steps, columns), panels);
-                }
-                let slab = Slab {
-                    b_gathered: !as_it_lies,
-                    a: Matrix { data: &a.data[p0 * a.column_stride..], columns: steps, ..a },
-                    panels: if as_it_lies { part.as_ptr() } else { panels },
-                    strides: if as_it_lies { (COLUMNS, b.row_stride) } else { (COLUMNS * steps, COLUMNS) },
-                    columns,
-                    out: out.add(j0),
-                    stride,
-                    add: p0 > 0 || matches!(start, Start::Target | Start::TargetAndRow(_)),
-                    bias: match start {
-                        Start::Row(row) | Start::TargetAndRow(row) if p0 == 0 => Some(&row[j0..]),
-                        _ => None,
-                    },
-                };
-                (0..m).step_by(block).for_each(|i| slab.rows(i..m.min(i + block), height, gathered));
-            }
+            let (columns, steps) = (width.min(n - j0), depth.min(k - p0));
+            let data = &b.data[p0 * b.row_stride + j0 * b.column_stride..];
+            work(&Slab {
+                a: Matrix { data: &a.data[p0 * a.column_stride..], columns: steps, ..a },
+                b: Matrix { data, rows: steps, columns, ..b },
+                b_gathered: panels.is_some(),
+                panels: panels.map_or(data.as_ptr(), <*mut f32>::cast_const),
+                strides: if panels.is_some() { (COLUMNS * steps, COLUMNS) } else { (COLUMNS, b.row_stride) },
+                out: out.wrapping_add(j0),
+                stride,
+                add: p0 > 0 || matches!(start, Start::Target | Start::TargetAndRow(_)),
+                bias: match start {
+                    Start::Row(row) | Start::TargetAndRow(row) if p0 == 0 => Some(&row[j0..]),
+                    _ => None,
+                },
+            });
         }
     }
 }
@@ -91,36 +123,75 @@ unsafe fn slabs(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, stride: usize, star
 /// Some steps of the depth for some columns of the target.
 struct Slab<'a> {
     a: Matrix<'a>,
+    b: Matrix<'a>,
     /// Whether `b` is gathered, or read where it lies.
     b_gathered: bool,
     panels: *const f32,
     /// From one panel of `b` to the next, and from one step in it to the next.
     strides: (usize, usize),
-    columns: usize,
     out: *mut f32,
     stride: usize,
     add: bool,
     bias: Option<&'a [f32]>,
 }
 
+// SAFETY: threads write to different rows of the target, and gather different columns before any of them reads.
+unsafe impl Sync for Slab<'_> {}
+
 impl Slab<'_> {
-    /// Makes these rows of the target, in tiles of `height` rows, gathering those of `a`.
+    /// Gathers these columns of `b`, from a whole panel on: for each step 32 numbers, those beyond the columns anything.
     #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
-    unsafe fn rows(&self, rows: Range<usize>, height: usize, gathered: *mut f32) {
+    unsafe fn gather(&self, columns: Range<usize>, panels: *mut f32) {
+        let (b, steps) = (self.b, self.b.rows);
+        let from = b.data.as_ptr();
+        let place = |j: usize| j / COLUMNS * COLUMNS * steps + j % COLUMNS;
+        // SAFETY: rows and columns of `b`; each panel takes 32 · steps numbers. Prefetching may reach anywhere.
+        unsafe {
+            if b.column_stride != 1 {
+                for j in columns.clone().step_by(LANES) {
+                    let sides = (LANES.min(columns.end - j), steps);
+                    gather(from.add(j * b.column_stride), (b.column_stride, b.row_stride), sides, panels.add(place(j)), COLUMNS);
+                }
+                return;
+            }
+            // Row by row, as memory likes to be read.
+            for p in 0..steps {
+                let (from, to) = (from.add(p * b.row_stride), panels.add(p * COLUMNS));
+                for j in columns.clone().step_by(LANES) {
+                    _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(4 * b.row_stride + j).cast());
+                    _mm512_store_ps(to.add(place(j)), _mm512_maskz_loadu_ps(mask(columns.end - j), from.add(j)));
+                }
+            }
+        }
+    }
+
+    /// Makes these rows of the target; those of `a` that cannot be read where they lie are gathered, eight tiles at once.
+    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
+    unsafe fn rows(&self, rows: Range<usize>, gathered: *mut f32) {
+        let height = if rows.len() > TILES * ROWS { ROWS } else { even(rows.len(), ROWS, 1) };
+        for i in rows.clone().step_by(height * TILES) {
+            // SAFETY: the caller's promise.
+            unsafe { self.block(i..rows.end.min(i + height * TILES), height, gathered) };
+        }
+    }
+
+    /// Makes some of them, in tiles of `height` rows.
+    #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
+    unsafe fn block(&self, rows: Range<usize>, height: usize, gathered: *mut f32) {
         let steps = self.a.columns;
         let as_it_lies = self.a.row_stride == 1;
         // All of these tiles can read the rows of `a` where they lie.
         let whole = self.b_gathered
             && self.a.column_stride == 1
             && (height, rows.len() % ROWS, steps % STEPS) == (ROWS, 0, 0)
-            && (self.columns - 1) % COLUMNS >= LANES;
+            && (self.b.columns - 1) % COLUMNS >= LANES;
         let from = |i: usize| self.a.data.as_ptr().wrapping_add(i * self.a.row_stride);
         // SAFETY: see `slabs`.
         unsafe {
             if !as_it_lies && !whole {
                 gather_rows(from(rows.start), self.a, (rows.len(), height), gathered);
             }
-            for (panel, j) in (0..self.columns).step_by(COLUMNS).enumerate() {
+            for (panel, j) in (0..self.b.columns).step_by(COLUMNS).enumerate() {
                 for (tile, i) in rows.clone().step_by(height).enumerate() {
                     let target = Target {
                         at: self.out.add(i * self.stride + j),
@@ -128,7 +199,7 @@ impl Slab<'_> {
                         add: self.add,
                         bias: self.bias.map_or(std::ptr::null(), |row| row[j..].as_ptr()),
                     };
-                    let sides = (height.min(rows.end - i), COLUMNS.min(self.columns - j));
+                    let sides = (height.min(rows.end - i), COLUMNS.min(self.b.columns - j));
                     let panel = self.panels.add(panel * self.strides.0);
                     if whole {
                         tile_of_rows(steps, from(i), self.a.row_stride, panel, target, sides.1);
@@ -140,30 +211,6 @@ impl Slab<'_> {
                         any_tile(sides, steps, a, (panel, self.strides.1), target);
                     }
                 }
-            }
-        }
-    }
-}
-
-/// Gathers `steps` rows of `b` in panels of 32 columns, 32 numbers for each; those beyond the columns are anything.
-#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
-unsafe fn gather_panels(from: *const f32, b: Matrix<'_>, (steps, columns): (usize, usize), panels: *mut f32) {
-    let place = |j: usize| j / COLUMNS * COLUMNS * steps + j % COLUMNS;
-    // SAFETY: rows below `steps`, columns below `columns`; each panel takes 32 · steps numbers. Prefetching may reach anywhere.
-    unsafe {
-        if b.column_stride != 1 {
-            for j in (0..columns).step_by(LANES) {
-                let sides = (LANES.min(columns - j), steps);
-                gather(from.add(j * b.column_stride), (b.column_stride, b.row_stride), sides, panels.add(place(j)), COLUMNS);
-            }
-            return;
-        }
-        // Row by row, as memory likes to be read.
-        for p in 0..steps {
-            let (from, to) = (from.add(p * b.row_stride), panels.add(p * COLUMNS));
-            for j in (0..columns).step_by(LANES) {
-                _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(4 * b.row_stride + j).cast());
-                _mm512_store_ps(to.add(place(j)), _mm512_maskz_loadu_ps(mask(columns - j), from.add(j)));
             }
         }
     }
