@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::backbone::Backbone;
 use super::io;
-use super::kinds::MODEL;
+use super::kinds::{ACCOUNTING, MODEL};
 use crate::data::{Filter, Normalisation};
 use crate::diagnostic::{Context, Failure};
 use crate::model::{About, Allowed, Interpolation, ModelFile, Preprocessing, Sizes, import};
@@ -73,7 +73,7 @@ impl Stage for Import {
     }
 
     fn version(&self) -> u32 {
-        1
+        2
     }
 
     fn params(&self) -> Value {
@@ -101,7 +101,7 @@ impl Stage for Import {
     }
 
     fn outputs(&self) -> Vec<Output> {
-        vec![Output::file("model", MODEL)]
+        vec![Output::file("model", MODEL), Output::file("accounting", ACCOUNTING)]
     }
 
     fn run(&self, io: &Io) -> Result<(), Failure> {
@@ -121,6 +121,7 @@ impl Stage for Import {
             io.monitor()
                 .note("Hugging Face's network takes positions to other sizes by `interpolation: Plain`, and has other features then");
         }
+        io::write_json(io, "accounting", &accounting)?;
         let about = About { what: "imported".to_string(), sizes, preprocessing, classes: None };
         io::write_bytes(io, "model", &ModelFile { weights, about }.to_bytes()?)
     }

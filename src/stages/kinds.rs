@@ -22,6 +22,8 @@ pub const COUNTS: Kind = Kind("class counts");
 pub const WEIGHTS: Kind = Kind("pool weights");
 /// A network's weights.
 pub const MODEL: Kind = Kind("model");
+/// What became of every tensor of an imported file.
+pub const ACCOUNTING: Kind = Kind("accounting");
 /// A projection head and its centre.
 pub const HEAD: Kind = Kind("projection head");
 /// Every figure of a training.
