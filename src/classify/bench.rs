@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use ndarray::{Array2, Axis, concatenate};
+use ndarray::{Array2, s};
 
 use super::features::Features;
 use super::params::{Classifier, Protocol, TransformStep};
@@ -15,7 +15,7 @@ use super::study::Study;
 use super::sweep::FittedSweep;
 use super::table::Cell;
 use super::transform::FittedTransform;
-use crate::diagnostic::{Context, Failure, count};
+use crate::diagnostic::{Failure, count};
 use crate::kernel::{Spent, Stopwatch};
 use crate::stage::{Monitor, Silent};
 
@@ -78,17 +78,25 @@ impl SweepBench {
 
         let (made, of_pca) = Stopwatch::time(|| FittedTransform::on(train.values.mapv(f64::from), &[TransformStep::Pca]));
         let (rotation, rotated) = made?;
+        let n_train = train.ids.len();
         let (made, of_power) = Stopwatch::time(|| {
             let (power, rows) = FittedTransform::on(rotated, &[TransformStep::YeoJohnson])?;
-            Ok::<_, Failure>((rotation.then(power), Features::new(train.ids, rows.mapv(|v| v as f32))?))
+            // Room for the test rows too, as a table of all images has it.
+            let mut all = Array2::zeros((n_train + test.ids.len(), rows.ncols()));
+            all.slice_mut(s![..n_train, ..]).zip_mut_with(&rows, |to, v| *to = *v as f32);
+            Ok::<_, Failure>((rotation.then(power), all))
         });
-        let (fitted, train) = made?;
+        let (fitted, mut all) = made?;
         let steps_fit = [of_pca, of_power];
         timed("transform_fit", Spent { wall: of_pca.wall + of_power.wall, cpu: of_pca.cpu + of_power.cpu });
-        let (made, took) = Stopwatch::time(|| fitted.apply(&test));
+        let (made, took) = Stopwatch::time(|| fitted.apply_into(test.values.view(), all.slice_mut(s![n_train.., ..])));
         timed("transform_test", took);
-        let test = made?;
-        let (study, took) = Stopwatch::time(|| self.study(train, test, &labels));
+        made?;
+        let (study, took) = Stopwatch::time(|| {
+            let how = Protocol { per_class: self.per_class.clone(), repeats: self.repeats, ..Protocol::default() };
+            let features = Features::new([&train.ids[..], &test.ids[..]].concat(), all)?;
+            Study::new(&features, &labels, &train.ids, &test.ids, &how, 0)
+        });
         timed("join", took);
         let study = study?;
 
@@ -104,14 +112,6 @@ impl SweepBench {
         let all: Vec<(Classifier, usize)> = self.classifiers.iter().flat_map(|(_, classifier)| wanted(classifier)).collect();
         let (_, together) = halves(&study, &all, &Silent)?;
         Ok(SweepTimes { spent, steps_fit, together, cells })
-    }
-
-    /// Joins both parts as a `Sweep` node does.
-    fn study(&self, train: Features, test: Features, labels: &BTreeMap<String, String>) -> Result<Study, Failure> {
-        let values = concatenate(Axis(0), &[train.values.view(), test.values.view()]).doing(|| "cannot join train and test rows")?;
-        let features = Features::new([&train.ids[..], &test.ids[..]].concat(), values)?;
-        let how = Protocol { per_class: self.per_class.clone(), repeats: self.repeats, ..Protocol::default() };
-        Study::new(&features, labels, &train.ids, &test.ids, &how, 0)
     }
 }
 

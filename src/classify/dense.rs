@@ -116,8 +116,13 @@ pub(crate) fn spread_in<R, T: Send>(
 pub(crate) fn lane_sum(values: &[f64], f: impl Fn(f64) -> f64) -> f64 {
     let (some, rest) = values.as_chunks::<8>();
     let mut lanes = [0.0; 8];
-    some.iter().for_each(|eight| lanes.iter_mut().zip(eight).for_each(|(lane, v)| *lane += f(*v)));
-    let [a, b, c, d, e, g, h, i] = lanes;
+    for eight in some {
+        for lane in 0..8 {
+            lanes[lane] += f(eight[lane]);
+        }
+    }
+    // Lanes that lie in memory are summed side by side; else the compiler pairs them as they are added up here.
+    let [a, b, c, d, e, g, h, i] = std::hint::black_box(lanes);
     rest.iter().fold(((a + b) + (c + d)) + ((e + g) + (h + i)), |sum, v| sum + f(*v))
 }
 

@@ -13,6 +13,7 @@ use super::guard::Checked;
 use super::params::{Knn, Vote};
 use super::products::{Block, Points, WIDTH, each_block, predict_blocks};
 use crate::diagnostic::Failure;
+use crate::kernel::prefetch;
 
 /// The rows that vote, as numbers of points held elsewhere.
 #[derive(Clone, Debug)]
@@ -41,6 +42,9 @@ impl<F> Scratch<F> {
         Self { candidates: Vec::new(), exact: Vec::new(), votes: Vec::new() }
     }
 }
+
+/// How many points before they are compared with the queries their products are asked for.
+const AHEAD: usize = 4;
 
 /// Queries that are compared before looking which of them passed.
 const LANES: usize = 16;
@@ -78,22 +82,29 @@ impl KnnModel {
         scratch.candidates.clear();
         scratch.candidates.resize(kept * WIDTH, nowhere);
         let mut limit = [nowhere.0; WIDTH];
+        // Points lie class by class. A few of each first bring the limits down early, so that few candidates come and go.
+        let stride = self.points.len().isqrt().max(1);
         vectored(
             #[inline(always)]
             || {
-                for (place, &point) in self.points.iter().enumerate() {
+                for place in (0..stride).flat_map(|first| (first..self.points.len()).step_by(stride)) {
+                    if let Some(&point) = self.points.get(place + AHEAD * stride) {
+                        block.expect(point);
+                    }
+                    let point = self.points[place];
                     let (norm, dots) = (points.norm(point), block.products(point));
                     for start in (0..WIDTH).step_by(LANES) {
-                        if !any_below(norm, &dots[start..start + LANES], &limit[start..start + LANES]) {
+                        let some = start..start + LANES;
+                        if !any_below(norm, &dots[some.clone()], &limit[some.clone()]) {
                             continue;
                         }
-                        for query in start..(start + LANES).min(block.used()) {
-                            let height = norm - (dots[query] + dots[query]);
-                            if height < limit[query] {
-                                let list = &mut scratch.candidates[query * kept..(query + 1) * kept];
-                                insert(list, (height, place as u32));
-                                limit[query] = list[kept - 1].0;
-                            }
+                        let mut passed = all_below(norm, &dots[some.clone()], &limit[some]);
+                        while passed != 0 {
+                            let query = start + passed.trailing_zeros() as usize;
+                            passed &= passed - 1;
+                            let list = &mut scratch.candidates[query * kept..(query + 1) * kept];
+                            insert(list, (norm - (dots[query] + dots[query]), place as u32));
+                            limit[query] = list[kept - 1].0;
                         }
                     }
                 }
@@ -105,6 +116,9 @@ impl KnnModel {
     fn nearest<F: Real>(&self, points: &Points<F>, block: &Block<F>, query: usize, scratch: &mut Scratch<F>) {
         let (kept, q) = (self.kept(), block.query(query));
         let list = &scratch.candidates[query * kept..(query + 1) * kept];
+        // Most of the next query's candidates will be measured: their rows lie anywhere.
+        let next = scratch.candidates[(query + 1) * kept..].iter().take(self.k);
+        next.for_each(|(_, place)| self.points.get(*place as usize).into_iter().for_each(|point| prefetch(points.row(*point))));
         // Twice the bound on the rounding of |p|² - 2 p·q: one for the k-th candidate, one for whoever was left out.
         let slack = 2.0 * F::UNIT * (points.dim() as f64 + 8.0) * (points.largest_norm() + block.norms()[query].wide());
         let reach = list[self.k - 1].0.wide() + slack;
@@ -187,6 +201,16 @@ fn any_below<F: Real>(norm: F, dots: &[F], limits: &[F]) -> bool {
         any |= norm - (dots[lane] + dots[lane]) < limits[lane];
     }
     any
+}
+
+/// Which of them are below, a bit for each.
+#[inline(always)]
+fn all_below<F: Real>(norm: F, dots: &[F], limits: &[F]) -> u32 {
+    let mut below = 0;
+    for lane in 0..LANES {
+        below |= u32::from(norm - (dots[lane] + dots[lane]) < limits[lane]) << lane;
+    }
+    below
 }
 
 /// A k-nearest-neighbour classifier with its rows.

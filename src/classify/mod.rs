@@ -24,7 +24,9 @@ mod left_out; // each row judged by its nearest neighbours among the others
 mod fitted; // any of the three, fitted for use
 mod pca; // rotation to principal axes
 mod exponential; // exp(x) - 1 and log(1 + x) for the vector unit
-mod yeo_johnson; // power transform by maximum likelihood
+mod moments; // means and squared deviations in one pass
+mod likelihood; // the exponent that is most likely
+mod yeo_johnson; // power transform by it
 mod transform; // a chain of both, fitted once, applied to any rows
 mod metrics; // confusion matrices and what follows from them
 mod roc; // areas under ROC curves

@@ -6,6 +6,7 @@ use ndarray::{Array1, ArrayBase, ArrayView1, ArrayView2, Data, Ix2};
 use rayon::prelude::*;
 
 use super::dense::{Real, multiply, rows, squared_norm};
+use crate::kernel::prefetch;
 
 /// Queries of a block.
 pub(crate) const WIDTH: usize = 256;
@@ -97,6 +98,12 @@ impl<F: Real> Block<F> {
     /// Returns a point's inner products with the queries.
     pub fn products(&self, point: usize) -> &[F] {
         &self.products[point * WIDTH..(point + 1) * WIDTH]
+    }
+
+    /// Asks for a point's inner products some time before they are read.
+    #[inline(always)]
+    pub fn expect(&self, point: usize) {
+        prefetch(self.products(point));
     }
 
     /// Returns the squared norms of the queries.

@@ -10,6 +10,8 @@ use super::svm::SvmModel;
 
 /// Support vectors whose kernel is held at once.
 const CHUNK: usize = 128;
+/// How many support vectors before its turn the products of one are asked for.
+const AHEAD: usize = 4;
 
 impl<F: Real> SvmModel<F> {
     /// Calls `each` with every pair's decision values for the block's queries, in the order of `rho`.
@@ -23,7 +25,10 @@ impl<F: Real> SvmModel<F> {
             let coefficients = rows(&support.coefficients, others, n);
             for start in (0..n).step_by(CHUNK) {
                 let chunk = &support.points[start..(start + CHUNK).min(n)];
-                for (&point, out) in chunk.iter().zip(kernel.chunks_exact_mut(WIDTH)) {
+                for ((at, &point), out) in chunk.iter().enumerate().zip(kernel.chunks_exact_mut(WIDTH)) {
+                    if let Some(&soon) = support.points.get(start + at + AHEAD) {
+                        block.expect(soon);
+                    }
                     match self.kernel {
                         Kernel::Rbf => F::radial(out, block.products(point), points.norm(point), block.norms(), F::of(self.gamma)),
                         Kernel::Linear => out.copy_from_slice(block.products(point)),

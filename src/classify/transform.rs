@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 
-use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut1, Axis, ShapeError};
+use ndarray::{Array1, Array2, ArrayView2, ArrayViewMut1, ArrayViewMut2, Axis, ShapeError};
 use rayon::prelude::*;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
@@ -109,19 +109,25 @@ impl FittedTransform {
     /// # Errors
     /// When the rows have another number of dimensions than those it was fitted on.
     pub fn apply_to(&self, rows: ArrayView2<'_, f32>) -> Result<Array2<f32>, Failure> {
+        let width = self.steps.iter().fold(self.dim, |width, step| step.width().unwrap_or(width));
+        let mut values = Array2::zeros((rows.nrows(), width));
+        self.apply_into(rows, values.view_mut())?;
+        Ok(values)
+    }
+
+    /// Transforms rows as [`FittedTransform::apply_to`], into a place that is there.
+    pub(super) fn apply_into(&self, rows: ArrayView2<'_, f32>, mut to: ArrayViewMut2<'_, f32>) -> Result<(), Failure> {
         if rows.ncols() != self.dim {
             return Err(Failure::new(format!("features have {}, expected {} as in the fit", count(rows.ncols(), "dimension"), self.dim)));
         }
         // A few rows at a time go through all steps, so that their copies in f64 stay small.
-        let width = self.steps.iter().fold(self.dim, |width, step| step.width().unwrap_or(width));
-        let mut values = Array2::zeros((rows.nrows(), width));
-        let (from, to) = (rows.axis_chunks_iter(Axis(0), FEW), values.axis_chunks_iter_mut(Axis(0), FEW));
+        let (from, to) = (rows.axis_chunks_iter(Axis(0), FEW), to.axis_chunks_iter_mut(Axis(0), FEW));
         from.into_par_iter().zip(to.into_par_iter()).for_each(|(from, mut to)| {
             let wide = from.iter().map(|v| f64::from(*v)).collect();
             let done = self.steps.iter().fold(wide, |x: Vec<f64>, step| step.apply_rows(x));
             to.iter_mut().zip(done).for_each(|(to, v)| *to = v as f32);
         });
-        Ok(values)
+        Ok(())
     }
 
     /// Returns the file form: the same transform always gives the same bytes.

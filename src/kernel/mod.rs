@@ -17,6 +17,7 @@ mod product; // one of them, on one thread
 mod tile; // its innermost loop
 #[cfg(target_arch = "x86_64")]
 mod tile_of_rows; // the same for rows that are read where they lie
+mod prefetch; // what will be read soon
 mod pointwise; // exp, GELU, bias, scale
 mod layer_norm;
 mod batch_norm;
@@ -43,6 +44,7 @@ pub use pointwise::{
     add_column_sums, add_scaled, add_scaled_columns, add_scaled_rows, dot, exp, gelu, gelu_backward, gelu_only, multiply, multiply_one,
     row_dots, scale_rows,
 };
+pub use prefetch::prefetch;
 pub use qkv::Shape as QkvShape;
 pub use stopwatch::{Spent, Stopwatch};
 pub use workers::on_workers;

@@ -52,7 +52,7 @@ impl Stage for Report {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn params(&self) -> Value {

@@ -42,6 +42,8 @@ crate::params! {
         pub min_class_size: usize = 0,
         pub rename: BTreeMap<String, String> = BTreeMap::new(),
         pub drop: Vec<String> = Vec::new(),
+        /// Whether results hold the area under the ROC curve of each class against the rest, and their mean.
+        pub roc_auc: bool = false,
         pub evaluate: Evaluate = Evaluate::Test,
     }
     /// One linear layer on a frozen network, fed with augmented crops (method note c.2).
@@ -60,6 +62,8 @@ crate::params! {
         pub min_class_size: usize = 0,
         pub rename: BTreeMap<String, String> = BTreeMap::new(),
         pub drop: Vec<String> = Vec::new(),
+        /// Whether results hold the area under the ROC curve of each class against the rest, and their mean.
+        pub roc_auc: bool = false,
         pub evaluate: Evaluate = Evaluate::Test,
     }
 }
@@ -140,7 +144,7 @@ macro_rules! protocol {
             keep_predictions: usize::MAX,
             neighbours: BTreeMap::new(),
             resamples: RESAMPLES,
-            roc_auc: false,
+            roc_auc: $stage.roc_auc,
             transform: Vec::new(),
         }
     };

@@ -117,7 +117,7 @@ impl Stage for Sweep {
     }
 
     fn version(&self) -> u32 {
-        5
+        6
     }
 
     fn params(&self) -> Value {

@@ -40,7 +40,7 @@ impl Stage for Transform {
     }
 
     fn version(&self) -> u32 {
-        5
+        6
     }
 
     fn params(&self) -> Value {

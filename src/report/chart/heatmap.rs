@@ -1,6 +1,7 @@
 //! A confusion matrix as a field of shaded cells with their numbers.
 
 use super::svg::{Anchor, Figure, width_of};
+use super::theme::DEEP;
 use crate::report::words::share;
 
 /// Draws shares of rows: `shares[row][column]`, none where a row is empty. Rows are true classes, columns predicted ones.
@@ -24,7 +25,7 @@ pub fn heatmap(title: &str, names: &[&str], shares: &[Vec<Option<f64>>]) -> Figu
             let shade = value.clamp(0.0, 1.0).sqrt();
             figure.rect(x, y, cell, cell, "cell", Some(shade));
             if value >= 0.005 {
-                let class = if shade > 0.62 { "on" } else { "" };
+                let class = if shade > DEEP { "deep" } else { "pale" };
                 figure.text(x + cell / 2.0, y + cell / 2.0 + 4.5, Anchor::Middle, class, &share(value));
             }
         }

@@ -5,13 +5,13 @@ use std::collections::HashMap;
 use rayon::prelude::*;
 
 use super::encoder::{Encoder, Tensor};
-use super::head::Linear;
+use super::head::{Linear, largest, probabilities};
 use super::keep::{Finished, Repeats};
 use super::optimiser::{Adam, clip_adaptively};
 use super::params::Supervised;
 use super::repeat::{CurvePoint, Learner, Plan, train};
 use super::subset::{Row, Subset};
-use crate::classify::{Cell, Confusion, Protocol, Roster, Run};
+use crate::classify::{Cell, Confusion, Protocol, RocAuc, Roster, Run};
 use crate::data::Views;
 use crate::diagnostic::Failure;
 use crate::digest::Digest;
@@ -68,16 +68,25 @@ impl Task<'_> {
 
     pub(crate) fn repeats(&self, name: &str, how: &impl serde::Serialize, per_class: usize) -> Repeats<'_> {
         let roster = serde_json::json!([self.roster.classes, self.roster.train, self.roster.test]);
-        let all = serde_json::json!([name, how, per_class, self.seed, roster, self.protocol.keep_predictions]);
+        let mut all = serde_json::json!([name, how, per_class, self.seed, roster, self.protocol.keep_predictions]);
+        // What is not asked for leaves no trace, so that repeats that are kept stay known.
+        if self.protocol.roc_auc {
+            all = serde_json::json!([all, "roc_auc"]);
+        }
         Repeats { pieces: self.pieces, of: Digest::of_json(&all) }
     }
 
-    /// Counts the predictions of the rows to predict.
-    pub(crate) fn run(&self, repeat: usize, rows_used: usize, predicted: Vec<usize>) -> Run {
-        let truth = self.roster.test.iter().map(|(_, class)| *class);
-        let confusion = Confusion::of(self.roster.classes.len(), truth.zip(predicted.iter().copied()));
+    /// Judges what was said of the rows to predict: rows × classes, logits.
+    pub(crate) fn run(&self, repeat: usize, rows_used: usize, logits: &[f32]) -> Run {
+        let classes = self.roster.classes.len();
+        let truth: Vec<usize> = self.roster.test.iter().map(|(_, class)| *class).collect();
+        let predicted = largest(logits, classes);
+        let confusion = Confusion::of(classes, truth.iter().copied().zip(predicted.iter().copied()));
+        // A class that nothing is learnt of has no area.
+        let learnt = |class: usize| (!self.roster.train[class].is_empty()).then(|| probabilities(logits, classes, class));
+        let roc_auc = self.protocol.roc_auc.then(|| RocAuc::of(classes, &truth, learnt));
         let predictions = (repeat < self.protocol.keep_predictions).then_some(predicted);
-        Run { repeat, rows_used, converged: true, confusion, predictions, scores: None, roc_auc: None }
+        Run { repeat, rows_used, converged: true, confusion, predictions, scores: None, roc_auc }
     }
 }
 
@@ -159,7 +168,7 @@ pub fn supervised(
             repeat,
         };
         let course = train(&mut network, &subset, &plan, monitor)?;
-        let run = task.run(repeat, subset.len(), network.predict_images(&images.test, monitor)?);
+        let run = task.run(repeat, subset.len(), &network.logits(&images.test, monitor)?);
         let finished = Finished { run, course, checkpoint: wants_model.then(|| network.checkpoint()) };
         kept.keep(&finished)?;
         all.push(finished);
@@ -206,8 +215,8 @@ struct Network<'a> {
 }
 
 impl Network<'_> {
-    fn predict_images(&self, images: &[usize], monitor: &dyn Monitor) -> Result<Vec<usize>, Failure> {
-        let mut predicted = Vec::with_capacity(images.len());
+    fn logits(&self, images: &[usize], monitor: &dyn Monitor) -> Result<Vec<f32>, Failure> {
+        let mut logits = Vec::with_capacity(images.len() * self.head.classes);
         let mut features = Vec::new();
         for chunk in images.chunks(CHUNK) {
             if monitor.interrupted() {
@@ -215,9 +224,9 @@ impl Network<'_> {
             }
             features.clear();
             self.encoder.embed(&read(self.task.plain, chunk, 0)?, self.task.plain.side(0), &mut features)?;
-            predicted.extend(self.head.predict(&features));
+            logits.extend(self.head.logits(&features));
         }
-        Ok(predicted)
+        Ok(logits)
     }
 }
 
@@ -257,7 +266,7 @@ impl Learner for Network<'_> {
 
     fn predict(&self, rows: &[Row]) -> Result<Vec<usize>, Failure> {
         let images: Vec<usize> = rows.iter().map(|(row, _)| self.images.train[*row]).collect();
-        self.predict_images(&images, &crate::stage::Silent)
+        Ok(largest(&self.logits(&images, &crate::stage::Silent)?, self.head.classes))
     }
 
     fn checkpoint(&self) -> Vec<f32> {

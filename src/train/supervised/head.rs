@@ -43,8 +43,7 @@ impl Linear {
 
     /// Returns the class with the largest logit of each row, the lowest among equals.
     pub fn predict(&self, features: &[f32]) -> Vec<usize> {
-        let best = |row: &[f32]| (1..row.len()).fold(0, |best, c| if row[c] > row[best] { c } else { best });
-        self.logits(features).chunks_exact(self.classes).map(best).collect()
+        largest(&self.logits(features), self.classes)
     }
 
     /// Writes the gradients by the parameters and, where wanted, by the features; returns the loss.
@@ -83,6 +82,22 @@ impl Linear {
         }
         loss
     }
+}
+
+/// Returns the place of the largest of each row's logits, the first among equals.
+pub(crate) fn largest(logits: &[f32], classes: usize) -> Vec<usize> {
+    let best = |row: &[f32]| (1..row.len()).fold(0, |best, c| if row[c] > row[best] { c } else { best });
+    logits.chunks_exact(classes).map(best).collect()
+}
+
+/// Returns the probability of one class for each row of logits.
+pub(crate) fn probabilities(logits: &[f32], classes: usize, class: usize) -> Vec<f64> {
+    let of_row = |row: &[f32]| {
+        let highest = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = row.iter().map(|z| f64::from(z - highest).exp()).sum();
+        f64::from(row[class] - highest).exp() / sum
+    };
+    logits.chunks_exact(classes).map(of_row).collect()
 }
 
 fn rows(data: &[f32], n: usize, dim: usize) -> MatRef<'_, f32> {

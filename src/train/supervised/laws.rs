@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use super::*;
-use crate::classify::{Features, Protocol, Roster};
+use crate::classify::{Features, Protocol, RocAuc, Roster};
 use crate::data::Views;
 use crate::diagnostic::Failure;
 use crate::random::Stream;
@@ -206,6 +206,34 @@ fn the_model_that_comes_back_made_the_predictions_of_the_first_repeat() {
         network.embed(&pictures, SIDE, &mut features).unwrap();
         assert_eq!(Some(head.predict(&features)), outcome.cell.runs[0].predictions);
     }
+}
+
+#[test]
+fn areas_under_roc_curves_are_those_of_the_models_probabilities_and_asked_for_only() {
+    let pieces = Memory::default();
+    let without = baseline(&pieces, 10, &Silent).unwrap();
+    assert!(without.cell.runs.iter().all(|run| run.roc_auc.is_none()));
+    let ranked = Protocol { roc_auc: true, ..protocol() };
+    let start = |repeat: usize| -> Result<Box<dyn Encoder>, Failure> { Ok(Box::new(Tiny::new(repeat))) };
+    let with = with_task(&pieces, |task| supervised(&Task { protocol: &ranked, ..*task }, &how(), 10, &start, &Silent)).unwrap();
+    // Repeats that are kept without areas are none of these.
+    assert_eq!((without.taken, with.taken), (0, 0));
+    assert_eq!(with.cell.runs[0].predictions, without.cell.runs[0].predictions);
+    let (network, head) = with.model.as_ref().unwrap();
+    let mut features = Vec::new();
+    for image in 75..120 {
+        let mut picture = vec![0.0; INPUTS];
+        Colours { noise: 0.0 }.fill(image, 0, 0, &mut picture).unwrap();
+        network.embed(&picture, SIDE, &mut features).unwrap();
+    }
+    let truth: Vec<usize> = roster().test.iter().map(|(_, class)| *class).collect();
+    let probability = |class: usize| {
+        let of_row = |row: &[f32]| f64::from(row[class]).exp() / row.iter().map(|z| f64::from(*z).exp()).sum::<f64>();
+        Some(head.logits(&features).chunks_exact(3).map(of_row).collect())
+    };
+    let areas = with.cell.runs[0].roc_auc.as_ref().unwrap();
+    assert_eq!(areas, &RocAuc::of(3, &truth, probability));
+    assert!(areas.macro_average().unwrap() > 0.9, "{areas:?}");
 }
 
 #[test]

@@ -88,7 +88,7 @@ pub fn linear_probe(
             repeat,
         };
         let course = train(&mut layer, &subset, &plan, monitor)?;
-        let run = task.run(repeat, subset.len(), layer.head.predict(&gather(plain, test_rows.iter().copied())));
+        let run = task.run(repeat, subset.len(), &layer.head.logits(&gather(plain, test_rows.iter().copied())));
         let finished = Finished { run, course, checkpoint: wants_model.then(|| layer.checkpoint()) };
         kept.keep(&finished)?;
         all.push(finished);
