@@ -1,6 +1,6 @@
-"""Pictures below a folder by Pillow, from file to resized pixels, with the fields of `flow bench decode`. usage: decode.py FOLDER [SIDE]
+"""Pictures below a folder by Pillow, from file to resized pixels, with the fields of `flow bench decode`. usage: decode.py FOLDER [SIDE [shorter]]
 
-Best of seven rounds, by CPU time of the process; Pillow works on one thread.
+With `shorter` only the shorter side is brought to SIDE, and the ratio stays. Best of seven rounds, by CPU time of the process; Pillow works on one thread.
 """
 import json
 import pathlib
@@ -11,12 +11,18 @@ import PIL
 from PIL import Image
 
 side = int(sys.argv[2]) if len(sys.argv) > 2 else 256
+shorter = sys.argv[3:] == ["shorter"]
 files = sorted(path for path in pathlib.Path(sys.argv[1]).rglob("*") if path.suffix.lower() in (".jpg", ".jpeg", ".png"))[:100]
+
+
+def size(picture):
+    return tuple(now * side // min(picture.size) for now in picture.size) if shorter else (side, side)
 
 
 def one_round():
     for path in files:
-        Image.open(path).convert("RGB").resize((side, side), Image.BILINEAR).tobytes()
+        picture = Image.open(path).convert("RGB")
+        picture.resize(size(picture), Image.BILINEAR).tobytes()
 
 
 def spent():
@@ -28,5 +34,5 @@ def spent():
 cpu, wall = min(spent() for _ in range(7))
 print(json.dumps({
     "job": "decode", "peer": f"Pillow {PIL.__version__}", "images": len(files),
-    "images_per_cpu_second": len(files) / cpu, "wall": wall, "side": side, "threads": 1,
+    "images_per_cpu_second": len(files) / cpu, "wall": wall, "side": side, "shorter": shorter, "threads": 1,
 }))

@@ -42,6 +42,8 @@ fn features_are_timed_with_the_fields_of_the_peer() {
 fn decoding_is_timed_with_the_fields_of_the_peer() {
     let house = House::new("");
     house.pictures(5);
+    let said = house.flow("bench decode . --images 2 --side 32 --rounds 1 --shorter");
+    assert_eq!(line(&said, &[])["shorter"].as_bool(), Some(true));
     let said = house.flow("bench decode . --images 4 --side 32 --rounds 1 --threads 2");
     let line = line(&said, &["job", "peer", "images", "images_per_cpu_second", "wall"]);
     assert_eq!((line["job"].as_str(), line["images"].as_u64(), line["side"].as_u64()), (Some("decode"), Some(4), Some(32)));

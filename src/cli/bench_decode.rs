@@ -25,6 +25,9 @@ pub(super) struct DecodeArguments {
     /// Side in pixels to which they are stretched, bilinear
     #[arg(long, value_name = "PIXELS", default_value = "256", value_parser = some)]
     pub side: usize,
+    /// Keep their ratio: only the shorter side is brought to `--side`
+    #[arg(long)]
+    pub shorter: bool,
     /// Times that all pictures are gone through: the fastest counts
     #[arg(long, value_name = "N", default_value = "3", value_parser = some)]
     pub rounds: usize,
@@ -34,12 +37,17 @@ pub(super) struct DecodeArguments {
 
 /// Times what is done for each picture that is neither packed nor in memory: read, held against its digest, decoded, resized.
 pub(super) fn decode(arguments: &DecodeArguments) -> Result<Value, Stop> {
-    let DecodeArguments { folder, images, side, rounds, threads } = arguments;
+    let DecodeArguments { folder, images, side, shorter, rounds, threads } = arguments;
     if *side > MOST_PIXELS {
         return Err(Stop::wrong(format!("`--side` must be at most {MOST_PIXELS} pixels, got {side}")));
     }
     let (images, files) = pictures_below(folder, *images)?;
-    let best = on_threads(*threads, || time_pictures(&images, &files, *side, Filter::Bilinear, *rounds))?;
+    // The longer side is rounded down, as by torchvision's `Resize`.
+    let size = |[width, height]: [usize; 2]| match (*shorter, width.min(height)) {
+        (true, least) => [width, height].map(|now| (now * side / least).min(MOST_PIXELS)),
+        (false, _) => [*side; 2],
+    };
+    let best = on_threads(*threads, || time_pictures(&images, &files, size, Filter::Bilinear, *rounds))?;
     let n = images.len();
     Ok(json!({
         "job": "decode",
@@ -48,6 +56,7 @@ pub(super) fn decode(arguments: &DecodeArguments) -> Result<Value, Stop> {
         "images_per_cpu_second": n as f64 / best.cpu,
         "wall": best.wall,
         "side": side,
+        "shorter": shorter,
         "threads": threads,
         "peak_mib": peak_mib(),
         "instructions": format!("{:?}", level()),

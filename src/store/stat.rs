@@ -39,6 +39,14 @@ impl Stat {
         Ok(Self::split(&fstat(file)?).0)
     }
 
+    /// Returns the stat of an open file; what is no file is an error.
+    fn of_file(file: impl AsFd) -> io::Result<Self> {
+        match Self::split(&fstat(file)?) {
+            (stat, FileType::RegularFile) => Ok(stat),
+            _ => Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a file")),
+        }
+    }
+
     #[allow(clippy::unnecessary_cast, clippy::useless_conversion, reason = "the widths of these fields differ between systems")]
     fn split(stat: &rustix::fs::Stat) -> (Self, FileType) {
         let nanos = |s: i64, n: i64| s.wrapping_mul(SECOND).wrapping_add(n);
@@ -81,9 +89,9 @@ pub(super) fn now() -> i64 {
     SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).map_or(0, |d| d.as_nanos() as i64)
 }
 
-/// Hashes an open file. Returns its stat, and whether that stat may be believed to mean these bytes from now on.
+/// Hashes what was opened, if it is a file. Returns its stat, and whether that stat may be believed to mean these bytes from now on.
 pub(super) fn hash(file: File) -> io::Result<(Stat, crate::digest::Digest, bool)> {
-    let (looked_at, before) = (now(), Stat::of_open(&file)?);
+    let (looked_at, before) = (now(), Stat::of_file(&file)?);
     let digest = crate::digest::Digest::of_open_file(&file, before.size)?;
     let after = Stat::of_open(&file)?;
     Ok((after, digest, after == before && after.is_settled(looked_at)))

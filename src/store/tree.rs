@@ -186,19 +186,20 @@ fn leaves<'a>(
 ) -> Result<Vec<Leaf>, Failure> {
     let look = |name: &String| -> Result<Leaf, Failure> {
         let what = || format!("failed to read `{}`", path.join(name).display());
-        let (stat, kind) = Stat::at(fd, name).doing(what)?;
-        if kind != FileType::RegularFile {
-            return Err(Failure::new(format!("`{}` is neither a file nor a folder", path.join(name).display()))
-                .help("remove it, or move it elsewhere"));
-        }
-        if let Some(leaf) = before(name)
-            && leaf.settled
-            && leaf.stat == stat
+        if let Some(leaf) = before(name).filter(|leaf| leaf.settled)
+            && Stat::at(fd, name).doing(what)? == (leaf.stat, FileType::RegularFile)
         {
             return Ok(*leaf);
         }
-        let file = openat(fd, name.as_str(), OFlags::RDONLY | OFlags::CLOEXEC, Mode::empty()).doing(what)?;
-        let (stat, digest, settled) = hash(File::from(file)).doing(what)?;
+        // What turns out to be a pipe is not waited for.
+        let flags = OFlags::RDONLY | OFlags::CLOEXEC | OFlags::NONBLOCK;
+        let hashed = openat(fd, name.as_str(), flags, Mode::empty()).map_err(Into::into).and_then(|file| hash(File::from(file)));
+        let no_file = || Stat::at(fd, name).is_ok_and(|(_, kind)| kind != FileType::RegularFile);
+        if hashed.is_err() && no_file() {
+            return Err(Failure::new(format!("`{}` is neither a file nor a folder", path.join(name).display()))
+                .help("remove it, or move it elsewhere"));
+        }
+        let (stat, digest, settled) = hashed.doing(what)?;
         Ok(Leaf { end: 0, settled, stat, digest })
     };
     names.par_iter().with_min_len(16).map(look).collect()

@@ -275,7 +275,12 @@ mod tests {
         std::os::unix::fs::symlink("..", root.join("c/back")).unwrap();
         assert!(watch.see(&root).unwrap_err().to_string().contains("lead back"));
         fs::remove_file(root.join("c/back")).unwrap();
+        let refused = || watch.see(&root).unwrap_err().to_string().contains("neither a file nor a folder");
         std::os::unix::net::UnixListener::bind(root.join("socket")).unwrap();
-        assert!(watch.see(&root).unwrap_err().to_string().contains("neither a file nor a folder"));
+        assert!(refused());
+        fs::remove_file(root.join("socket")).unwrap();
+        // Nobody will ever write to it.
+        rustix::fs::mknodat(CWD, root.join("pipe"), FileType::Fifo, rustix::fs::Mode::RUSR, 0).unwrap();
+        assert!(refused());
     }
 }

@@ -1,69 +1,26 @@
 //! Feeds damaged copies of good files to a reader, and watches: no panic, no input that takes seconds, no allocation beyond a limit.
 //!
 //! Which copies is decided by a seed, so that what was found is found again. Where a copy makes the reader say something that it has not
-//! said yet, it is kept and damaged further: the nearest thing to coverage that a stable compiler offers. By default a few thousand inputs;
-//! `FLOW_FUZZ_MINUTES=10 cargo test --release --test hostile -- --test-threads=1 NAME` goes on for so long. What is found is written to
-//! the temporary folder, and its path said.
+//! said yet, it is kept and damaged further: the nearest thing to coverage that a stable compiler offers; `fuzz/readers.rs` has the real
+//! one. By default a few thousand inputs; `FLOW_FUZZ_MINUTES=10 cargo test --release --test hostile -- --test-threads=1 NAME` goes on for
+//! so long. What is found is written to the temporary folder, and its path said.
 
-use std::alloc::{GlobalAlloc, Layout, System};
+pub mod memory; // what was asked of the allocator
+pub mod targets; // readers and good files
+
 use std::collections::HashSet;
 use std::io::Write;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use flow::digest::Digest;
 use flow::random::{Draws, Stream};
 
-/// The system's allocator, and the most that was asked of it at once.
-pub struct Watched;
-
-static LARGEST: AtomicUsize = AtomicUsize::new(0);
-
-fn note(size: usize) {
-    LARGEST.fetch_max(size, Ordering::Relaxed);
-}
-
-// SAFETY: every call goes on to the system's allocator unchanged.
-unsafe impl GlobalAlloc for Watched {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note(layout.size());
-        // SAFETY: the caller's promise is the callee's.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
-        note(layout.size());
-        // SAFETY: the caller's promise is the callee's.
-        unsafe { System.alloc_zeroed(layout) }
-    }
-
-    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, size: usize) -> *mut u8 {
-        note(size);
-        // SAFETY: the caller's promise is the callee's.
-        unsafe { System.realloc(pointer, layout, size) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's promise is the callee's.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-/// A reader under test.
-pub struct Target<'a> {
-    pub name: &'a str,
-    /// Good files.
-    pub seeds: Vec<Vec<u8>>,
-    /// The most that may be asked of the allocator at once, in bytes.
-    pub at_once: usize,
-    /// Inputs where no time is given.
-    pub inputs: usize,
-    /// Reads, and returns what it said: its error, or something of what was read.
-    pub read: &'a dyn Fn(&[u8]) -> String,
-}
+pub use memory::Watched;
+use targets::Target;
 
 /// Time after which a reader hangs.
 const HANGS: Duration = Duration::from_secs(20);
@@ -83,11 +40,11 @@ pub fn feed(target: &Target) {
         let mut draws = Stream::new(7, target.name).at(n as u64).draws();
         // The seeds themselves come first.
         let input = target.seeds.get(n).cloned().unwrap_or_else(|| damaged(&kept, &mut draws));
-        LARGEST.store(0, Ordering::Relaxed);
+        memory::begin();
         watch.begins(&input);
         let said = catch_unwind(AssertUnwindSafe(|| (target.read)(&input)));
         watch.ends();
-        let largest = LARGEST.load(Ordering::Relaxed);
+        let largest = memory::largest();
         n += 1;
         let Ok(said) = said else { panic!("{}: input {n} panics: {}", target.name, keep(target.name, &input).display()) };
         if largest > target.at_once {

@@ -5,6 +5,7 @@ use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
 
+use super::jpeg_segments::{first_scan, has_adobe_marker, without_tables};
 use super::limits::{MAX_DECODER_BYTES, checked, plausible};
 use crate::diagnostic::{Context, Failure, count};
 
@@ -24,6 +25,7 @@ pub struct Samples {
 }
 
 /// What a file's header tells.
+#[derive(Debug, PartialEq)]
 pub struct Head {
     pub width: u32,
     pub height: u32,
@@ -45,9 +47,15 @@ pub enum Colours {
 /// # Errors
 /// When it is damaged or cut off.
 pub fn header(bytes: &[u8]) -> Result<Head, Failure> {
-    let what = || "failed to read the header";
+    match without_tables(bytes) {
+        Some(lean) => whole_header(&lean),
+        None => whole_header(bytes),
+    }
+}
+
+fn whole_header(bytes: &[u8]) -> Result<Head, Failure> {
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options(false));
-    decoder.decode_headers().doing(what)?;
+    decoder.decode_headers().doing(|| "failed to read the header")?;
     let info = decoder.info().ok_or_else(|| Failure::new("the JPEG has no header"))?;
     Ok(Head { width: info.width.into(), height: info.height.into(), tags: info.exif_data })
 }
@@ -111,27 +119,6 @@ fn whole(bytes: &[u8], size: (usize, usize)) -> Result<(), Failure> {
     }
 }
 
-/// Returns where the first scan begins, behind all that may hold pictures of its own.
-fn first_scan(bytes: &[u8]) -> Option<usize> {
-    let mut at = 2;
-    loop {
-        let marker = bytes.get(at..at + 2)?;
-        match marker {
-            [0xff, 0xff] => at += 1,
-            [0xff, 0xda] => return Some(at),
-            [0xff, 0x01 | 0xd0..=0xd7] => at += 2,
-            [0xff, _] => at += 2 + usize::from(u16::from_be_bytes([*bytes.get(at + 2)?, *bytes.get(at + 3)?])),
-            // Rubbish between segments is passed over, as decoders do.
-            _ => at += 1,
-        }
-    }
-}
-
-fn has_adobe_marker(bytes: &[u8]) -> bool {
-    let head = &bytes[..first_scan(bytes).unwrap_or(bytes.len())];
-    head.windows(9).any(|some| some[..2] == [0xff, 0xee] && &some[4..] == b"Adobe")
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -150,5 +137,35 @@ mod tests {
     fn a_header_that_lies_about_its_size_costs_nothing() {
         let failure = whole(&[0xff, 0xd8, 0xff, 0xda, 0xff, 0xd9], (16_384, 16_384)).unwrap_err();
         assert_eq!(failure.message(), "6 bytes cannot hold the 16384 x 16384 pixels that the header says");
+    }
+
+    #[test]
+    fn a_header_is_what_the_decoder_reads_of_it_whatever_is_damaged() {
+        let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/golden/pictures");
+        let paths = std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path());
+        let files: Vec<Vec<u8>> = paths.map(|path| std::fs::read(path).unwrap()).filter(|bytes| bytes.starts_with(&[0xff, 0xd8])).collect();
+        let said = |read: Result<Head, Failure>| read.map_err(|failure| failure.message().to_string());
+        let (mut n_lean, mut n_refused) = (0, 0);
+        let mut compare = |bytes: &[u8]| {
+            let (ours, whole) = (said(header(bytes)), said(whole_header(bytes)));
+            assert_eq!(ours, whole);
+            n_lean += usize::from(without_tables(bytes).is_some());
+            n_refused += usize::from(whole.is_err());
+        };
+        for file in &files {
+            compare(file);
+            // Every byte before the first scan in turn: other bits, rubbish before it, and the end of the file.
+            let end = first_scan(file).unwrap() + 16;
+            for at in 2..end.min(file.len()).min(1500) {
+                for other in [file[at] ^ 1, file[at] ^ 0x80, 0, 0xc4, 0xff] {
+                    let mut damaged = file.clone();
+                    damaged[at] = other;
+                    compare(&damaged[..end]);
+                    compare(&[&file[..at], &[other], &file[at..end]].concat());
+                }
+                compare(&file[..at]);
+            }
+        }
+        assert!(files.len() > 5 && n_lean > 10_000 && n_refused > 10_000, "{n_lean} {n_refused}");
     }
 }

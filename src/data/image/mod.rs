@@ -3,6 +3,7 @@
 mod limits; // how large a picture may be
 mod guard; // decoders that panic
 mod decode;
+mod jpeg_segments;
 mod jpeg;
 mod tiff;
 #[cfg(feature = "dicom")]

@@ -7,26 +7,27 @@ use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
+use rayon::prelude::*;
+
 use crate::data::image::is_dicom;
 use crate::data::names::{ImageId, text_of_path};
 use crate::diagnostic::{Context, Failure};
 
 /// Returns all files below `root`, sorted by path; hidden files and folders are passed over.
 pub fn files_below(root: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let mut found = Vec::new();
-    list(root, Path::new(""), 1, &mut found)?;
-    Ok(found)
+    list(root, Path::new(""), 1)
 }
 
-/// Adds the files below a folder `depth` deep, sorted.
-fn list(root: &Path, folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> Result<(), Failure> {
+/// Returns the files below a folder `depth` deep, sorted.
+fn list(root: &Path, folder: &Path, depth: usize) -> Result<Vec<PathBuf>, Failure> {
     const DEEPEST: usize = 32;
     let at = root.join(folder);
     let what = || format!("failed to list `{}`", at.display());
     let mut entries = Vec::new();
     for entry in std::fs::read_dir(&at).doing(what)? {
         let entry = entry.doing(what)?;
-        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+        let name = entry.file_name();
+        if name.as_encoded_bytes().starts_with(b".") {
             continue;
         }
         let looked_at = || format!("failed to look at `{}`", entry.path().display());
@@ -35,20 +36,23 @@ fn list(root: &Path, folder: &Path, depth: usize, found: &mut Vec<PathBuf>) -> R
             // Followed: data sets are often assembled from links.
             kind = std::fs::metadata(entry.path()).doing(looked_at)?.file_type();
         }
-        entries.push((entry.file_name(), kind.is_dir()));
+        entries.push((name, kind.is_dir()));
     }
     entries.sort_unstable();
+    let folders: Vec<PathBuf> = entries.iter().filter(|(_, is_folder)| *is_folder).map(|(name, _)| folder.join(name)).collect();
+    if let Some(first) = folders.first().filter(|_| depth == DEEPEST) {
+        return Err(Failure::new(format!("folders are nested too deeply at `{}`", first.display())));
+    }
+    // Ends at the first error: links in a circle would be followed along every way.
+    let inside = folders.par_iter().map(|folder| list(root, folder, depth + 1)).collect::<Result<Vec<_>, _>>()?;
+    let (mut inside, mut found) = (inside.into_iter(), Vec::new());
     for (name, is_folder) in entries {
-        let relative = folder.join(name);
         match is_folder {
-            true if depth == DEEPEST => {
-                return Err(Failure::new(format!("folders are nested too deeply at `{}`", relative.display())));
-            }
-            true => list(root, &relative, depth + 1, found)?,
-            false => found.push(relative),
+            true => found.append(&mut inside.next().unwrap_or_default()),
+            false => found.push(folder.join(name)),
         }
     }
-    Ok(())
+    Ok(found)
 }
 
 /// Returns whether the name ends like a picture's; the content decides later what it is.
@@ -76,14 +80,16 @@ pub fn stem_id(path: &Path) -> ImageId {
 pub fn with_head<T>(path: &Path, most: usize, show: impl FnOnce(&[u8]) -> T) -> io::Result<T> {
     thread_local!(static HEAD: RefCell<Vec<u8>> = const { RefCell::new(Vec::new()) });
     HEAD.with_borrow_mut(|head| {
-        head.resize(most, 0);
+        if head.len() < most {
+            head.resize(most, 0);
+        }
         let (mut file, mut filled) = (File::open(path)?, 0);
-        let size = file.metadata()?.len();
-        // A plain file is read in one go; another read to hear that it is at its end would cost as much.
-        while filled < most && (filled == 0 || filled as u64 != size) {
-            match file.read(&mut head[filled..])? {
-                0 => break,
-                n => filled += n,
+        while filled < most {
+            let n = file.read(&mut head[filled..most])?;
+            filled += n;
+            // A plain file is read in one go; another read to hear that it is at its end would cost as much as to ask how long it is.
+            if n == 0 || filled < most && filled as u64 == file.metadata()?.len() {
+                break;
             }
         }
         Ok(show(&head[..filled]))

@@ -37,12 +37,11 @@ impl Folder {
         }
         let found = |path: PathBuf| Found { id: ImageId(text_of_path(&path)), relative: path, group: None };
         let pictures: Vec<Found> = pictures.into_iter().map(found).collect();
-        let mut names = BTreeMap::new();
-        let mut loose = Vec::new();
+        let (mut names, mut loose) = (Vec::with_capacity(pictures.len()), Vec::new());
         for found in &pictures {
             let mut folders = found.relative.components();
             match (folders.next(), folders.next()) {
-                (Some(Component::Normal(class)), Some(_)) => drop(names.insert(found.id.clone(), text_of_path(Path::new(class)))),
+                (Some(Component::Normal(class)), Some(_)) => names.push((found.id.clone(), text_of_path(Path::new(class)))),
                 _ => loose.push(found.relative.display()),
             }
         }
@@ -56,6 +55,7 @@ impl Folder {
             let what = count(others.len(), "file");
             notes.push(format!("{what} passed over that are not named like pictures, `{}` first", others[0].display()));
         }
+        let names: BTreeMap<ImageId, String> = names.into_iter().collect();
         let (rows, bad, n_several) = look_at_frames(root, pictures, self.check, self.frames, how)?;
         note_frames(n_several, self.frames, &mut notes);
         handle_bad(bad, self.on_bad, &mut notes)?;

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use super::files::with_head;
-use crate::data::image::{Rgb, decode, decode_frame, frames, header};
+use crate::data::image::{Header, Rgb, decode, decode_frame, frames, header};
 use crate::data::names::{ImageId, text_of_path};
 use crate::data::pixels::read_file;
 use crate::data::table::{ImageRow, ImageTable, Labels, Place};
@@ -190,19 +190,11 @@ fn rows_of(file: Found, seen: &Seen, policy: Frames, rows: &mut Vec<ImageRow>) {
 }
 
 fn look(path: &Path, check: Check, policy: Frames, digest_of: &DigestOf) -> Result<Seen, Failure> {
-    /// Headers lie within the first bytes of a file, unless a camera put a large preview before them.
-    const HEAD: usize = 64 << 10;
     let digest = digest_of(path)?;
-    let whole = |path: &Path| read_file(path).map_err(|f| Failure::new(f.message().rsplit(": ").next().unwrap_or_default()));
-    let (seen, is_all) = with_head(path, HEAD, |head| (header(head), head.len() < HEAD)).doing(|| "failed to read")?;
-    let seen = match seen {
-        Ok(seen) => seen,
-        Err(failure) if is_all => return Err(failure),
-        Err(_) => header(&whole(path)?)?,
-    };
+    let seen = header_of(path)?;
     let n_wanted = if policy == Frames::All { seen.frames } else { 1 };
     if check == Check::Pixels || n_wanted > 1 {
-        let bytes = whole(path)?;
+        let bytes = bytes_of(path)?;
         if n_wanted > 1 {
             frames(&bytes)?;
         }
@@ -211,6 +203,23 @@ fn look(path: &Path, check: Check, policy: Frames, digest_of: &DigestOf) -> Resu
         }
     }
     Ok(Seen { digest, width: seen.width as u32, height: seen.height as u32, frames: seen.frames })
+}
+
+/// Reads a picture's header, for which the first bytes of its file are mostly enough.
+fn header_of(path: &Path) -> Result<Header, Failure> {
+    // Beyond a few hundred bytes of tables there may be a preview, and some are large.
+    for most in [4 << 10, 64 << 10] {
+        match with_head(path, most, |head| (header(head), head.len() < most)).doing(|| "failed to read")? {
+            (Err(_), false) => {}
+            (said, _) => return said,
+        }
+    }
+    header(&bytes_of(path)?)
+}
+
+/// Reads a whole file, whose path the caller will name.
+fn bytes_of(path: &Path) -> Result<Vec<u8>, Failure> {
+    read_file(path).map_err(|f| Failure::new(f.message().rsplit(": ").next().unwrap_or_default()))
 }
 
 /// Reads and decodes a picture file of the data set.

@@ -3,22 +3,39 @@
 use rayon::prelude::*;
 
 use super::contract::Views;
-use super::held::{Desk, Held};
 use super::multicrop::MultiCrop;
-use crate::data::image::Filter;
-use crate::data::pixels::Files;
+use crate::data::image::{Filter, Rgb, Scaler};
+use crate::data::pixels::{Files, Pictures};
 use crate::data::table::ImageTable;
 use crate::diagnostic::Failure;
 use crate::kernel::{Spent, Stopwatch};
-use crate::stage::Silent;
 
-/// Reads, checks and decodes every picture and stretches it to `side` x `side` pixels, as many times as `rounds`, and returns the least
-/// time that a round took, by CPU time.
+/// Reads, checks, decodes and resizes every picture, as many times as `rounds`, and returns the least time that a round took, by CPU time.
 ///
-/// This is what a node does for each picture that is neither packed nor held in memory, up to the 8-bit pixels.
-pub fn time_pictures(images: &ImageTable, files: &dyn Files, side: usize, filter: Filter, rounds: usize) -> Result<Spent, Failure> {
-    let pictures = Held::new(images, files, side, filter, 0, &Silent)?;
-    least(rounds, || (0..images.len()).into_par_iter().try_for_each_init(Desk::default, |desk, image| pictures.get(image, desk).map(drop)))
+/// This is what a node does for each picture that is neither packed nor held in memory, up to the 8-bit pixels. `size` turns the width and
+/// height of a picture, in pixels, into those that it gets.
+///
+/// # Errors
+/// The first picture that cannot be read.
+pub fn time_pictures(
+    images: &ImageTable,
+    files: &dyn Files,
+    size: impl Fn([usize; 2]) -> [usize; 2] + Sync,
+    filter: Filter,
+    rounds: usize,
+) -> Result<Spent, Failure> {
+    let pictures = Pictures::new(files);
+    least(rounds, || {
+        images.rows().par_iter().try_for_each_init(
+            || (Scaler::new(), Rgb::default()),
+            |(scaler, scaled), row| {
+                let picture = pictures.load(row)?;
+                let [width, height] = size([picture.width(), picture.height()]);
+                scaled.reshape(width, height);
+                scaler.resize(&picture, scaled, filter)
+            },
+        )
+    })
 }
 
 /// Makes all views of every image, as many times as `rounds`, and returns the least time that a round took, by CPU time.
