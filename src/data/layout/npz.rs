@@ -145,12 +145,11 @@ fn labels(archive: &mut Archive, part: &str) -> Result<Option<Vec<usize>>, Failu
                 .help("sets with several labels for each image cannot be used"));
         }
     };
-    let (order, width) = header.descr.split_at(1);
-    let bytes = match (order, width) {
-        ("|" | "<", "u1" | "i1" | "b1") => 1,
-        ("<", "u2" | "i2") => 2,
-        ("<", "u4" | "i4") => 4,
-        ("<", "u8" | "i8") => 8,
+    let bytes = match header.descr.as_str() {
+        "|u1" | "|i1" | "|b1" | "<u1" | "<i1" | "<b1" => 1,
+        "<u2" | "<i2" => 2,
+        "<u4" | "<i4" => 4,
+        "<u8" | "<i8" => 8,
         _ => return Err(Failure::new(format!("`{name}` holds `{}`: expected whole numbers", header.descr))),
     };
     let mut out = Vec::new();

@@ -213,6 +213,10 @@ fn arrays_that_do_not_fit_are_refused_with_their_names() {
     };
     let images = ("train_images", npy("|u1", "(2, 1, 2)", &[1, 2, 3, 4]));
     assert_eq!(said(&[images.clone(), ("train_labels", npy("|u1", "(1,)", &[0]))]), "`train` has 2 images but 1 label");
+    for descr in ["", "<f8", "é8", "<u16"] {
+        let labels = ("train_labels", npy(descr, "(2,)", &[0; 16]));
+        assert_eq!(said(&[images.clone(), labels]), format!("`train_labels` holds `{descr}`: expected whole numbers"));
+    }
     assert!(said(&[("train_images", npy("|u1", "(9, 1, 2)", &[1, 2, 3]))]).starts_with("`train_images` ends before image 1 of 9"));
     assert!(
         said(&[("train_images", npy("<f4", "(1, 1, 1)", &[0; 4]))]).contains("an array of `<f4` with shape [1, 1, 1] holds no pictures")
