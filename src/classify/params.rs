@@ -153,8 +153,20 @@ pub enum Evaluate {
 pub enum TransformStep {
     /// Rotation to principal axes, without reduction.
     Pca,
+    /// The same, down to so many axes of largest variance, or all there are if fewer (scikit-learn's `PCA(n_components=..)`).
+    PcaTo(usize),
     /// Yeo and Johnson's power transform, then mean 0 and variance 1.
     YeoJohnson,
+    /// Each row divided by its length (scikit-learn's `Normalizer`), so that distances compare directions; a row of zeros stays.
+    UnitLength,
+}
+
+impl TransformStep {
+    /// Returns every mistake in a list of steps, as one of the field that holds it.
+    pub fn check(steps: &[Self], field: &'static str) -> Vec<Mistake> {
+        let none = steps.contains(&Self::PcaTo(0));
+        none.then(|| (field, "must keep at least 1 axis, got `PcaTo(0)`".to_string())).into_iter().collect()
+    }
 }
 
 /// A classifier of the sweep.
@@ -265,6 +277,7 @@ impl Protocol {
         {
             mistakes.push(("evaluate.share", format!("must lie between 0 and 1, got {share}")));
         }
+        mistakes.extend(TransformStep::check(&self.transform, "transform"));
         mistakes
     }
 }

@@ -1,11 +1,11 @@
-//! Rotation to principal axes without reduction, with scikit-learn's signs.
+//! Rotation to principal axes, with scikit-learn's signs.
 
 use faer::diag::Diag;
 use faer::dyn_stack::{MemBuffer, MemStack};
 use faer::linalg::evd::{ComputeEigenvectors, self_adjoint_evd, self_adjoint_evd_scratch};
 use faer::linalg::svd::{ComputeSvdVectors, svd, svd_scratch};
 use faer::{Mat, MatRef, Par};
-use ndarray::{Array1, Array2, ArrayView2, Axis};
+use ndarray::{Array1, Array2, ArrayView2, Axis, s};
 use rayon::prelude::*;
 
 use super::dense::{multiply, rows, square};
@@ -54,6 +54,14 @@ impl Pca {
         let mut pca = Self { mean, components, variance };
         pca.settle();
         Ok(pca)
+    }
+
+    /// Keeps the axes of largest variance, so many of them if there are.
+    pub(super) fn to(mut self, most: usize) -> Self {
+        let kept = most.min(self.variance.len());
+        self.components = self.components.slice(s![..kept, ..]).to_owned();
+        self.variance = self.variance.slice(s![..kept]).to_owned();
+        self
     }
 
     /// Turns each axis so that its largest entry is positive (`svd_flip`, decided by the axes).

@@ -19,6 +19,8 @@ use crate::diagnostic::{Context, Failure, count};
 pub enum FittedStep {
     Pca(Pca),
     YeoJohnson(YeoJohnson),
+    /// Holds how many numbers a row has.
+    UnitLength(usize),
 }
 
 /// A fitted chain.
@@ -67,12 +69,15 @@ impl FittedTransform {
     /// # Errors
     /// When there are too few rows, or a decomposition fails.
     pub fn on(mut x: Array2<f64>, steps: &[TransformStep]) -> Result<(Self, Array2<f64>), Failure> {
+        let axes = |x: &Array2<f64>| Pca::fit(x.view()).map_err(|f| f.while_doing("cannot fit the transform"));
         let dim = x.ncols();
         let mut fitted = Vec::with_capacity(steps.len());
         for step in steps {
             let step = match step {
-                TransformStep::Pca => FittedStep::Pca(Pca::fit(x.view()).map_err(|f| f.while_doing("cannot fit the transform"))?),
+                TransformStep::Pca => FittedStep::Pca(axes(&x)?),
+                TransformStep::PcaTo(most) => FittedStep::Pca(axes(&x)?.to(*most)),
                 TransformStep::YeoJohnson => FittedStep::YeoJohnson(YeoJohnson::fit(x.view())),
+                TransformStep::UnitLength => FittedStep::UnitLength(x.ncols()),
             };
             x = step.apply(x).doing(|| "cannot fit the transform")?;
             fitted.push(step);
@@ -151,6 +156,7 @@ impl FittedTransform {
                     add(at, "mean", y.mean.shape().to_vec(), &mut y.mean.iter());
                     add(at, "scale", y.scale.shape().to_vec(), &mut y.scale.iter());
                 }
+                FittedStep::UnitLength(_) => names.push(TransformStep::UnitLength),
             }
         }
         let steps = serde_json::json!({ "dim": self.dim, "steps": names }).to_string();
@@ -179,7 +185,7 @@ impl FittedTransform {
         let mut fitted = Vec::with_capacity(steps.len());
         for (at, step) in steps.iter().enumerate() {
             let (step, lengths) = match step {
-                TransformStep::Pca => {
+                TransformStep::Pca | TransformStep::PcaTo(_) => {
                     let (mean, variance) = (vector(at, "mean")?, vector(at, "variance")?);
                     let shape = (variance.len(), width);
                     let components = Array2::from_shape_vec(shape, read(&tensors, &format!("{at}.components"))?);
@@ -192,6 +198,7 @@ impl FittedTransform {
                     let lengths = vec![step.lambdas.len(), step.mean.len(), step.scale.len()];
                     (FittedStep::YeoJohnson(step), lengths)
                 }
+                TransformStep::UnitLength => (FittedStep::UnitLength(width), Vec::new()),
             };
             if lengths.iter().any(|&length| length != width) {
                 return Err(Failure::new(format!("step {at} of the transform has lengths {lengths:?}, expected {width}")));
@@ -210,7 +217,7 @@ impl FittedStep {
     fn width(&self) -> Option<usize> {
         match self {
             Self::Pca(pca) => Some(pca.variance.len()),
-            Self::YeoJohnson(_) => None,
+            Self::YeoJohnson(_) | Self::UnitLength(_) => None,
         }
     }
 
@@ -220,6 +227,10 @@ impl FittedStep {
             Self::Pca(pca) => pca.apply_rows(x),
             Self::YeoJohnson(power) => {
                 power.apply_rows(&mut x);
+                x
+            }
+            Self::UnitLength(dim) => {
+                x.chunks_exact_mut(*dim.max(&1)).for_each(to_unit_length);
                 x
             }
         }
@@ -237,6 +248,14 @@ impl FittedStep {
             x = x.par_chunks(few).flat_map_iter(|rows| self.apply_rows(rows.to_vec())).collect();
         }
         Array2::from_shape_vec((n, width), x)
+    }
+}
+
+/// Divides a row by its length; a row of zeros has no direction and stays.
+fn to_unit_length(row: &mut [f64]) {
+    let length = row.iter().map(|v| v * v).sum::<f64>().sqrt();
+    if length > 0.0 {
+        row.iter_mut().for_each(|v| *v /= length);
     }
 }
 
@@ -277,6 +296,26 @@ mod tests {
             let one = Features::new(vec!["one".into()], features.values.slice(ndarray::s![row..row + 1, ..]).to_owned()).unwrap();
             assert_eq!(fitted.apply(&one).unwrap().values.row(0), all.values.row(row));
         }
+    }
+
+    #[test]
+    fn fewer_axes_are_the_first_of_all_axes() {
+        let features = features();
+        let fit = |steps: &[TransformStep]| FittedTransform::fit(&features, &features.ids[..20], steps).unwrap();
+        let ((_, all), (two, few)) = (fit(&[TransformStep::Pca]), fit(&[TransformStep::PcaTo(2)]));
+        assert_eq!(few.values, all.values.slice(ndarray::s![.., ..2]));
+        assert_eq!(FittedTransform::from_bytes(&two.to_bytes().unwrap()).unwrap(), two);
+        assert_eq!(fit(&[TransformStep::PcaTo(9)]).1, all, "four axes are all there are");
+    }
+
+    #[test]
+    fn rows_of_unit_length_keep_their_direction_and_zeros_stay() {
+        let values = ndarray::arr2(&[[3.0, 4.0], [0.0, 0.0], [-5.0, 0.0]]);
+        let features = Features::new(["a", "b", "c"].map(String::from).to_vec(), values).unwrap();
+        let (fitted, all) = FittedTransform::fit(&features, &features.ids[..1], &[TransformStep::UnitLength]).unwrap();
+        // sklearn.preprocessing.normalize
+        assert_eq!(all.values, ndarray::arr2(&[[0.6, 0.8], [0.0, 0.0], [-1.0, 0.0]]));
+        assert_eq!(FittedTransform::from_bytes(&fitted.to_bytes().unwrap()).unwrap(), fitted);
     }
 
     #[test]

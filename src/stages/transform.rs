@@ -51,7 +51,10 @@ impl Stage for Transform {
         let twice =
             !self.fitted.is_empty() && (self.scope != Scope::Train || !self.fit_on.is_empty() || self.steps != Self::default().steps);
         let message = "must stand alone: steps, scope and rows are those of the transform that it names".to_string();
-        twice.then(|| Complaint { field: "fitted".into(), message }).into_iter().collect()
+        let twice = twice.then(|| Complaint { field: "fitted".into(), message });
+        let steps =
+            TransformStep::check(&self.steps, "steps").into_iter().map(|(field, message)| Complaint { field: field.into(), message });
+        twice.into_iter().chain(steps).collect()
     }
 
     fn inputs(&self) -> Vec<Input> {
