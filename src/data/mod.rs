@@ -36,4 +36,4 @@ pub use pool::{Joined, Pool, PoolRules, join_pools};
 pub use prints::{Alike, Look, Print, Prints, distance};
 pub use split::{ClassCounts, Division, Folds, GroupedStratified, Guard, Lists, Protocol, Split, Stratified};
 pub use table::{IdList, ImageRow, ImageTable, Labels, Place, PoolWeights, SplitLists};
-pub use views::{Ahead, MultiCrop, PlainViews, Views, contact_sheet, time_pictures, time_views};
+pub use views::{Ahead, MultiCrop, Oriented, PlainViews, Views, contact_sheet, time_pictures, time_views};

@@ -12,7 +12,7 @@ use super::io::{self, Shelf};
 use super::kinds::{FEATURES, IMAGES, MODEL};
 use super::rows::{self, Count, Rows, embed, tell_taken};
 use crate::classify;
-use crate::data::{Filter, IdList, ImageTable, Normalisation, PlainViews};
+use crate::data::{Filter, IdList, ImageTable, Normalisation, Oriented, PlainViews};
 use crate::diagnostic::Failure;
 use crate::digest::Digest;
 use crate::model::{ModelFile, Weights, open_gpu};
@@ -36,6 +36,9 @@ crate::params! {
         pub model: Ref = Ref::default(),
         /// Side the images are resized to; by default the model's own.
         pub size: Option<usize> = None,
+        /// Each image's features are the mean over so many of its orientations: 1 as it is, 2 and mirrored, 4 its flips, 8 with quarter
+        /// turns too. For pictures that have no up and down, such as cells.
+        pub orientations: usize = 1,
         /// Shown beside the features in every report.
         pub floors: Vec<Floor> = vec![Floor::Untrained, Floor::Pixels],
     }
@@ -59,7 +62,10 @@ impl Stage for Features {
 
     fn check(&self) -> Vec<Complaint> {
         let wrong = self.size.filter(|side| !(4..=4096).contains(side));
-        wrong.map(|side| Complaint { field: "size".into(), message: format!("must be 4 to 4096 pixels, got {side}") }).into_iter().collect()
+        let size = wrong.map(|side| Complaint { field: "size".into(), message: format!("must be 4 to 4096 pixels, got {side}") });
+        let orientations = (!matches!(self.orientations, 1 | 2 | 4 | 8))
+            .then(|| Complaint { field: "orientations".into(), message: format!("must be 1, 2, 4 or 8, got {}", self.orientations) });
+        size.into_iter().chain(orientations).collect()
     }
 
     fn inputs(&self) -> Vec<Input> {
@@ -92,7 +98,11 @@ impl Stage for Features {
         about.sizes.grid(side, side)?;
 
         let dim = [about.sizes.dim()];
-        let look = json!({"side": side, "filter": how.filter, "normalisation": how.normalisation});
+        let mut look = json!({"side": side, "filter": how.filter, "normalisation": how.normalisation});
+        // Left out where there is one, so that rows that are kept stay known.
+        if self.orientations > 1 {
+            look["orientations"] = self.orientations.into();
+        }
         let mut main = Rows::find(io, &json!({"model": Digest::of(&bytes), "look": look}), &images, &dim)?;
         let wants = |floor| self.floors.contains(&floor);
         let scope = json!({"untrained": about.sizes, "seed": io.seed(), "look": look});
@@ -111,11 +121,16 @@ impl Stage for Features {
         if !embedded.is_empty() {
             let (some, place) = part(&images, &embedded)?;
             let views = PlainViews::new(&some, &shelf, side, how.filter, how.normalisation, PICTURE_MEMORY, io.monitor())?;
+            let views = Oriented(&views);
             for (rows, weights) in [(Some(&mut main), Some(weights)), (untrained.as_mut(), None)] {
                 let Some(rows) = rows.filter(|rows| !rows.missing().is_empty()) else { continue };
                 let weights = weights.unwrap_or_else(|| Weights::start(Arc::new(about.sizes.layout()), io.seed()));
                 let network = open_backbone(&about.sizes, weights, gpu.as_ref())?;
-                rows.make(io, &count, network.at_once(side), |images| embed(&*network, &views, images.iter().map(|image| place[image])))?;
+                let embed = |images: &[usize]| {
+                    let places: Vec<usize> = images.iter().map(|image| place[image]).collect();
+                    embed(&*network, &views, self.orientations, &places)
+                };
+                rows.make(io, &count, network.at_once(side), embed)?;
             }
         }
         if let Some(rows) = &mut pixels {
@@ -123,7 +138,7 @@ impl Stage for Features {
             let (some, place) = part(&images, &wanted)?;
             let views =
                 PlainViews::new(&some, &shelf, small, Filter::Bilinear, Normalisation::MinusOneToOne, PICTURE_MEMORY, io.monitor())?;
-            let row = |image: &usize| rows::pixels(&views, place[image]).map(grey);
+            let row = |image: &usize| rows::pixels(&views, place[image], 0).map(grey);
             rows.make(io, &Count::to(wanted.len()), 1, |images| images.iter().map(row).collect())?;
         }
 

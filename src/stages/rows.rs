@@ -99,18 +99,25 @@ impl<'a> Rows<'a> {
 }
 
 /// Returns the pixels of one of the views.
-pub(super) fn pixels(views: &dyn Views, image: usize) -> Result<Vec<f32>, Failure> {
-    let mut pixels = vec![0.0; views.side(0) * views.side(0) * 3];
-    views.fill(image, 0, 0, &mut pixels)?;
+pub(super) fn pixels(views: &dyn Views, image: usize, view: usize) -> Result<Vec<f32>, Failure> {
+    let mut pixels = vec![0.0; views.side(view) * views.side(view) * 3];
+    views.fill(image, 0, view, &mut pixels)?;
     Ok(pixels)
 }
 
-/// Returns what a network makes of some of the views.
-pub(super) fn embed(network: &dyn Encoder, views: &dyn Views, images: impl Iterator<Item = usize>) -> Result<Vec<Vec<f32>>, Failure> {
-    let pictures = images.map(|image| pixels(views, image)).collect::<Result<Vec<_>, Failure>>()?;
-    let mut rows = Vec::with_capacity(pictures.len() * network.dim());
-    network.embed(&pictures.concat(), views.side(0), &mut rows)?;
-    Ok(rows.chunks_exact(network.dim()).map(<[f32]>::to_vec).collect())
+/// Returns what a network makes of these images: of each the mean over its first `n_views` views, all of one side.
+pub(super) fn embed(network: &dyn Encoder, views: &dyn Views, n_views: usize, images: &[usize]) -> Result<Vec<Vec<f32>>, Failure> {
+    let mut rows = vec![vec![0.0; network.dim()]; images.len()];
+    let mut features = Vec::with_capacity(images.len() * network.dim());
+    for view in 0..n_views {
+        let pictures = images.iter().map(|image| pixels(views, *image, view)).collect::<Result<Vec<_>, Failure>>()?;
+        features.clear();
+        network.embed(&pictures.concat(), views.side(view), &mut features)?;
+        for (row, features) in rows.iter_mut().zip(features.chunks_exact(network.dim())) {
+            row.iter_mut().zip(features).for_each(|(mean, v)| *mean += v / n_views as f32);
+        }
+    }
+    Ok(rows)
 }
 
 /// Tells how many of `all` were taken from earlier runs, if any were.
@@ -118,5 +125,52 @@ pub(super) fn tell_taken(io: &Io, taken: usize, all: usize, unit: &str) {
     if taken > 0 {
         let (taken, all) = (thousands(taken), count(all, unit));
         io.monitor().note(&format!("{taken} of {all} taken from earlier runs"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::Oriented;
+    use crate::model::{Sizes, Weights};
+    use crate::random::Stream;
+    use crate::train::open_backbone;
+
+    const SIDE: usize = 32;
+
+    /// A picture of noise, and as image 1 the same turned by a quarter.
+    struct Turned;
+
+    impl Views for Turned {
+        fn n_images(&self) -> usize {
+            2
+        }
+
+        fn side(&self, _view: usize) -> usize {
+            SIDE
+        }
+
+        fn fill(&self, image: usize, _epoch: u64, _view: usize, out: &mut [f32]) -> Result<(), Failure> {
+            let value = |x: usize, y: usize, channel: usize| {
+                Stream::new(1, "picture").at(((y * SIDE + x) * 3 + channel) as u64).draws().normal() as f32
+            };
+            for (i, v) in out.iter_mut().enumerate() {
+                let (x, y, channel) = (i / 3 % SIDE, i / 3 / SIDE, i % 3);
+                *v = if image == 0 { value(x, y, channel) } else { value(y, SIDE - 1 - x, channel) };
+            }
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn features_over_all_orientations_do_not_tell_how_a_picture_was_turned() {
+        let sizes = Sizes::named("nano_12_p8").unwrap();
+        let network = open_backbone(&sizes, Weights::start(Arc::new(sizes.layout()), 1), None).unwrap();
+        let apart = |n_views: usize| {
+            let rows = embed(&*network, &Oriented(&Turned), n_views, &[0, 1]).unwrap();
+            rows[0].iter().zip(&rows[1]).map(|(a, b)| (a - b).abs()).fold(0.0, f32::max)
+        };
+        assert!(apart(8) < 1e-4, "{}", apart(8));
+        assert!(apart(1) > 1e-3 && apart(4) > 1e-3, "{} {}", apart(1), apart(4));
     }
 }

@@ -309,7 +309,7 @@ impl Stage for LinearProbe {
         let scope = json!({"model": Digest::of(&bytes), "look": how});
         let mut rows = Rows::find(io, &scope, &bench.images, &[model.about.sizes.dim()])?;
         let count = Count::to(rows.missing().len());
-        rows.make(io, &count, encoder.at_once(how.side), |images| embed(&*encoder, &plain, images.iter().copied()))?;
+        rows.make(io, &count, encoder.at_once(how.side), |images| embed(&*encoder, &plain, 1, images))?;
         let features = rows.table(|_| {})?;
         let pieces = io.pieces(&json!({"of": made_from(io, &["images", "model"], &recipe)?}))?;
         let task = Task {
