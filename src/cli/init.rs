@@ -113,8 +113,11 @@ Pipeline(
             preset: Cells, epochs: 20, batch: 32,
             augment: (base: {base}, global: {global}, local: {local}, n_local: 2),
         ),
-        "features": Features(images: "images", model: "dino.teacher"),
-        "transform": Transform(features: "features", fit_on: "split.train", steps: [YeoJohnson, Pca]),
+        // With an up and a down: orientations: 1.
+        "features": Features(images: "images", model: "dino.teacher", orientations: 8),
+        // How many axes are best depends on the pictures and on the labels: to choose without looking at the test pictures, split
+        // "split.train" once more and sweep on that, as chula.ron tells.
+        "transform": Transform(features: "features", fit_on: "split.train", steps: [PcaTo(30), YeoJohnson, UnitLength]),
 
         // SVM, logistic regression and nearest neighbours on few labelled pictures of each class.
         "sweep": Sweep(
