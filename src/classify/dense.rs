@@ -9,7 +9,7 @@ use faer::linalg::matmul::triangular::{self, BlockStructure};
 use faer::{Accum, MatMut, MatRef, Par};
 use rayon::prelude::*;
 
-use crate::kernel::{Matrix, Start, matmul_one, rows_stand_alone};
+use crate::kernel::{Matrix, Start, matmul_one, rows_stand_alone, transpose};
 
 /// The two number types that classifiers work in.
 pub trait Real: faer::traits::ComplexField + Copy + PartialOrd + Default + Send + Sync + std::fmt::Debug + 'static {
@@ -28,6 +28,12 @@ pub trait Real: faer::traits::ComplexField + Copy + PartialOrd + Default + Send 
     /// Returns whether a row of a product has the same bits whatever other rows there are.
     fn rows_stand_alone() -> bool {
         false
+    }
+    /// Writes the transpose of a matrix: to\[j · n + i\] = from\[i · m + j\].
+    fn transpose(from: &[Self], n: usize, m: usize, to: &mut [Self]) {
+        for (j, row) in to.chunks_exact_mut(n).enumerate() {
+            row.iter_mut().enumerate().for_each(|(i, v)| *v = from[i * m + j]);
+        }
     }
     /// As [`multiply`].
     fn product(dst: &mut [Self], add: bool, a: Rows<'_, Self>, b: Rows<'_, Self>) {
@@ -184,6 +190,9 @@ impl Real for f32 {
             (if side.turned { plain.t() } else { plain }, if side.turned { side.n } else { side.dim })
         });
         matmul_one(a.0, b.0, dst, b.1, if add { Start::Target } else { Start::Nothing });
+    }
+    fn transpose(from: &[f32], n: usize, m: usize, to: &mut [f32]) {
+        transpose(from, n, m, to);
     }
     fn radial(out: &mut [f32], dot: &[f32], p: f32, q: &[f32], gamma: f32) {
         vectored(

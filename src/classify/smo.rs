@@ -134,7 +134,7 @@ fn working_set<F: Real>(
     if highest == f64::NEG_INFINITY {
         return None;
     }
-    let i = (0..f.len()).rev().find(|&t| f[t] + up[t] == highest)?;
+    let i = last(f, up, |f, up| f + up == highest)?;
     let (first, second) = pair.row(i);
     let split = pair.n_first;
     let (gain_first, gain_second) = gain.split_at_mut(split);
@@ -145,8 +145,25 @@ fn working_set<F: Real>(
     if highest - lowest < tolerance || best <= 0.0 {
         return None;
     }
-    let j = gain.iter().rposition(|&g| g == best)?;
+    let j = last(gain, gain, |gain, _| gain == best)?;
     Some((i, j))
+}
+
+/// The last place of which this holds, looked for in many places at once.
+fn last(a: &[f64], b: &[f64], holds: impl Fn(f64, f64) -> bool) -> Option<usize> {
+    const MANY: usize = 32;
+    let mut end = a.len();
+    for (a, b) in a.rchunks(MANY).zip(b.rchunks(MANY)) {
+        let here = vectored(
+            #[inline(always)]
+            || a.iter().zip(b).fold(false, |here, (a, b)| here | holds(*a, *b)),
+        );
+        end -= a.len();
+        if here {
+            return a.iter().zip(b).rposition(|(a, b)| holds(*a, *b)).map(|at| end + at);
+        }
+    }
+    None
 }
 
 /// max (a + b), without order among lanes: a maximum does not depend on it.
@@ -176,38 +193,41 @@ struct Gains {
     best: f64,
 }
 
-/// Writes (highest - f)² / curvature for every row that may go low and lies below `highest`, and -1 for the others.
+/// Writes (highest - f)² / curvature for every row that may go low and lies below `highest`, and 0 for the others.
 fn gains<F: Real>(gain: &mut [f64], f: &[f64], low: &[f64], kernel: &[F], diagonal: &[f64], highest: f64, diagonal_i: f64) -> Gains {
     let n = gain.len();
     let (f, low, kernel, diagonal) = (&f[..n], &low[..n], &kernel[..n], &diagonal[..n]);
     vectored(
         #[inline(always)]
         || {
-            let mut lowest = [f64::INFINITY; 4];
-            let mut best = [0.0; 4];
-            let body = n - n % 4;
-            for start in (0..body).step_by(4) {
-                for lane in 0..4 {
-                    let t = start + lane;
-                    let height = f[t] + low[t];
-                    let fall = highest - height;
-                    let curvature = diagonal_i + diagonal[t] - 2.0 * kernel[t].wide();
-                    let curvature = if curvature > 0.0 { curvature } else { TAU };
-                    let value = fall * fall / curvature;
-                    let value = if fall > 0.0 { value } else { -1.0 };
-                    gain[t] = value;
+            // Copies, which no store into `gain` can change: else the loop would go one row at a time.
+            let (highest, diagonal_i) = (highest, diagonal_i);
+            let of = move |f: f64, low: f64, kernel: F, diagonal: f64| {
+                let height = f + low;
+                // Chosen before the division: a choice after it would become a branch around it, and the loop one row at a time.
+                let fall = if highest - height > 0.0 { highest - height } else { 0.0 };
+                let curvature = diagonal_i + diagonal - 2.0 * kernel.wide();
+                let curvature = if curvature > 0.0 { curvature } else { TAU };
+                (height, fall * fall / curvature)
+            };
+            let mut lowest = [f64::INFINITY; 8];
+            let mut best = [0.0; 8];
+            let ((gains, gain), (fs, f)) = (gain.as_chunks_mut::<8>(), f.as_chunks::<8>());
+            let ((lows, low), (kernels, kernel), (diagonals, diagonal)) =
+                (low.as_chunks::<8>(), kernel.as_chunks::<8>(), diagonal.as_chunks::<8>());
+            for ((((gain, f), low), kernel), diagonal) in gains.iter_mut().zip(fs).zip(lows).zip(kernels).zip(diagonals) {
+                for lane in 0..8 {
+                    let (height, value) = of(f[lane], low[lane], kernel[lane], diagonal[lane]);
+                    gain[lane] = value;
                     lowest[lane] = if height < lowest[lane] { height } else { lowest[lane] };
                     best[lane] = if value > best[lane] { value } else { best[lane] };
                 }
             }
-            for t in body..n {
-                let height = f[t] + low[t];
-                let fall = highest - height;
-                let curvature = diagonal_i + diagonal[t] - 2.0 * kernel[t].wide();
-                let curvature = if curvature > 0.0 { curvature } else { TAU };
-                gain[t] = if fall > 0.0 { fall * fall / curvature } else { -1.0 };
+            for ((((gain, f), low), kernel), diagonal) in gain.iter_mut().zip(f).zip(low).zip(kernel).zip(diagonal) {
+                let (height, value) = of(*f, *low, *kernel, *diagonal);
+                *gain = value;
                 lowest[0] = if height < lowest[0] { height } else { lowest[0] };
-                best[0] = if gain[t] > best[0] { gain[t] } else { best[0] };
+                best[0] = if value > best[0] { value } else { best[0] };
             }
             Gains { lowest: lowest.into_iter().fold(f64::INFINITY, f64::min), best: best.into_iter().fold(0.0, f64::max) }
         },

@@ -67,20 +67,6 @@ impl<F: Real> Gathered<F> {
     }
 }
 
-/// Writes the transpose of a block of n × m.
-fn transpose<F: Real>(block: &[F], n: usize, m: usize, out: &mut Vec<F>) {
-    out.resize(n * m, F::default());
-    const TILE: usize = 32;
-    for i0 in (0..n).step_by(TILE) {
-        for j0 in (0..m).step_by(TILE) {
-            for i in i0..(i0 + TILE).min(n) {
-                let row = &block[i * m + j0..i * m + (j0 + TILE).min(m)];
-                row.iter().enumerate().for_each(|(j, v)| out[(j0 + j) * n + i] = *v);
-            }
-        }
-    }
-}
-
 /// 1 / (dimensions · variance of all values of the rows), 1 when they are all equal, as scikit-learn.
 fn scale<F: Real>(points: &Points<F>, groups: &[ClassRows]) -> f64 {
     let chosen = || groups.iter().flat_map(|g| g.points.iter()).flat_map(|&p| points.row(p).iter().map(|v| v.wide()));
@@ -134,7 +120,8 @@ impl<F: Real> SvmModel<F> {
             let (a, b) = pairs[at];
             let (n, m) = (groups[a].points.len(), groups[b].points.len());
             kernel_block(how.kernel, gamma, dim, &own[a], &own[b], across);
-            transpose(across, n, m, across_transposed);
+            across_transposed.resize(n * m, F::default());
+            F::transpose(across, n, m, across_transposed);
             let pair = Pair {
                 n_first: n,
                 n_second: m,

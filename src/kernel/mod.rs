@@ -17,6 +17,7 @@ mod product; // one of them, on one thread
 mod tile; // its innermost loop
 #[cfg(target_arch = "x86_64")]
 mod tile_of_rows; // the same for rows that are read where they lie
+mod transpose; // a matrix turned over
 mod prefetch; // what will be read soon
 mod pointwise; // exp, GELU, bias, scale
 mod layer_norm;
@@ -47,4 +48,5 @@ pub use pointwise::{
 pub use prefetch::prefetch;
 pub use qkv::Shape as QkvShape;
 pub use stopwatch::{Spent, Stopwatch};
+pub use transpose::transpose;
 pub use workers::on_workers;
