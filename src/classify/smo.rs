@@ -130,7 +130,7 @@ fn working_set<F: Real>(
     gain: &mut [f64],
     tolerance: f64,
 ) -> Option<(usize, usize)> {
-    let highest = largest_sum(f, up);
+    let highest = largest(f, up, |f, up| f + up);
     if highest == f64::NEG_INFINITY {
         return None;
     }
@@ -166,8 +166,8 @@ fn last(a: &[f64], b: &[f64], holds: impl Fn(f64, f64) -> bool) -> Option<usize>
     None
 }
 
-/// max (a + b), without order among lanes: a maximum does not depend on it.
-fn largest_sum(a: &[f64], b: &[f64]) -> f64 {
+/// The largest of `of(a, b)`, without order among lanes: a maximum does not depend on it.
+fn largest(a: &[f64], b: &[f64], of: impl Fn(f64, f64) -> f64) -> f64 {
     vectored(
         #[inline(always)]
         || {
@@ -176,11 +176,11 @@ fn largest_sum(a: &[f64], b: &[f64]) -> f64 {
             let (x_rest, y_rest) = (xs.remainder(), ys.remainder());
             for (x, y) in xs.zip(ys) {
                 for lane in 0..8 {
-                    let sum = x[lane] + y[lane];
-                    lanes[lane] = if sum > lanes[lane] { sum } else { lanes[lane] };
+                    let value = of(x[lane], y[lane]);
+                    lanes[lane] = if value > lanes[lane] { value } else { lanes[lane] };
                 }
             }
-            let rest = x_rest.iter().zip(y_rest).map(|(x, y)| x + y);
+            let rest = x_rest.iter().zip(y_rest).map(|(x, y)| of(*x, *y));
             lanes.into_iter().chain(rest).fold(f64::NEG_INFINITY, |m, v| if v > m { v } else { m })
         },
     )
@@ -195,43 +195,20 @@ struct Gains {
 
 /// Writes (highest - f)² / curvature for every row that may go low and lies below `highest`, and 0 for the others.
 fn gains<F: Real>(gain: &mut [f64], f: &[f64], low: &[f64], kernel: &[F], diagonal: &[f64], highest: f64, diagonal_i: f64) -> Gains {
-    let n = gain.len();
-    let (f, low, kernel, diagonal) = (&f[..n], &low[..n], &kernel[..n], &diagonal[..n]);
     vectored(
         #[inline(always)]
         || {
-            // Copies, which no store into `gain` can change: else the loop would go one row at a time.
-            let (highest, diagonal_i) = (highest, diagonal_i);
-            let of = move |f: f64, low: f64, kernel: F, diagonal: f64| {
-                let height = f + low;
-                // Chosen before the division: a choice after it would become a branch around it, and the loop one row at a time.
-                let fall = if highest - height > 0.0 { highest - height } else { 0.0 };
+            // No sums over rows here, and no branch around the division: so many rows go at once.
+            for ((((gain, f), low), kernel), diagonal) in gain.iter_mut().zip(f).zip(low).zip(kernel).zip(diagonal) {
+                let fall = highest - (f + low);
+                let fall = if fall > 0.0 { fall } else { 0.0 };
                 let curvature = diagonal_i + diagonal - 2.0 * kernel.wide();
                 let curvature = if curvature > 0.0 { curvature } else { TAU };
-                (height, fall * fall / curvature)
-            };
-            let mut lowest = [f64::INFINITY; 8];
-            let mut best = [0.0; 8];
-            let ((gains, gain), (fs, f)) = (gain.as_chunks_mut::<8>(), f.as_chunks::<8>());
-            let ((lows, low), (kernels, kernel), (diagonals, diagonal)) =
-                (low.as_chunks::<8>(), kernel.as_chunks::<8>(), diagonal.as_chunks::<8>());
-            for ((((gain, f), low), kernel), diagonal) in gains.iter_mut().zip(fs).zip(lows).zip(kernels).zip(diagonals) {
-                for lane in 0..8 {
-                    let (height, value) = of(f[lane], low[lane], kernel[lane], diagonal[lane]);
-                    gain[lane] = value;
-                    lowest[lane] = if height < lowest[lane] { height } else { lowest[lane] };
-                    best[lane] = if value > best[lane] { value } else { best[lane] };
-                }
+                *gain = fall * fall / curvature;
             }
-            for ((((gain, f), low), kernel), diagonal) in gain.iter_mut().zip(f).zip(low).zip(kernel).zip(diagonal) {
-                let (height, value) = of(*f, *low, *kernel, *diagonal);
-                *gain = value;
-                lowest[0] = if height < lowest[0] { height } else { lowest[0] };
-                best[0] = if value > best[0] { value } else { best[0] };
-            }
-            Gains { lowest: lowest.into_iter().fold(f64::INFINITY, f64::min), best: best.into_iter().fold(0.0, f64::max) }
         },
-    )
+    );
+    Gains { lowest: -largest(f, low, |f, low| -(f + low)), best: largest(gain, gain, |gain, _| gain).max(0.0) }
 }
 
 /// Solves the problem of two coefficients and clips it to the box, exactly as libsvm orders its cases.
