@@ -22,8 +22,6 @@ const DEPTH: usize = 384;
 const WIDTH: usize = 1536;
 /// How many tiles' rows of `a` are gathered at once at most: 192 KiB.
 const TILES: usize = 8;
-/// From so many columns on one tile more or less does not count.
-const MANY: usize = 512;
 /// Up to here `b` is read where it lies, if its rows are whole: it would be gathered for too few rows.
 const FEW_ROWS: usize = 64;
 
@@ -182,19 +180,19 @@ impl Slab<'_> {
     unsafe fn block(&self, rows: Range<usize>, height: usize, gathered: *mut f32) {
         let steps = self.a.columns;
         let as_it_lies = self.a.row_stride == 1;
-        // Whole tiles, up to here, can read the rows of `a` where they lie.
-        // The last tile makes 32 columns also where fewer than 17 are left: too many, unless they are one part in many.
-        let few_left = (self.b.columns - 1) % COLUMNS < LANES && self.b.columns < MANY;
-        let in_place = self.b_gathered && self.a.column_stride == 1 && (height, steps % STEPS) == (ROWS, 0) && !few_left;
-        let whole = if in_place { rows.end - rows.len() % ROWS } else { rows.start };
+        // All of these tiles can read the rows of `a` where they lie.
+        let whole = self.b_gathered
+            && self.a.column_stride == 1
+            && (height, rows.len() % ROWS, steps % STEPS) == (ROWS, 0, 0)
+            && (self.b.columns - 1) % COLUMNS >= LANES;
         let from = |i: usize| self.a.data.as_ptr().wrapping_add(i * self.a.row_stride);
         // SAFETY: see `slabs`.
         unsafe {
-            if !as_it_lies && whole < rows.end {
-                gather_rows(from(whole), self.a, (rows.end - whole, height), gathered);
+            if !as_it_lies && !whole {
+                gather_rows(from(rows.start), self.a, (rows.len(), height), gathered);
             }
             for (panel, j) in (0..self.b.columns).step_by(COLUMNS).enumerate() {
-                for i in rows.clone().step_by(height) {
+                for (tile, i) in rows.clone().step_by(height).enumerate() {
                     let target = Target {
                         at: self.out.add(i * self.stride + j),
                         stride: self.stride,
@@ -203,12 +201,12 @@ impl Slab<'_> {
                     };
                     let sides = (height.min(rows.end - i), COLUMNS.min(self.b.columns - j));
                     let panel = self.panels.add(panel * self.strides.0);
-                    if i < whole {
+                    if whole {
                         tile_of_rows(steps, from(i), self.a.row_stride, panel, target, sides.1);
                     } else {
                         let a = match as_it_lies {
                             true => (from(i), self.a.column_stride),
-                            false => (gathered.add((i - whole) / height * LANES * steps).cast_const(), LANES),
+                            false => (gathered.add(tile * LANES * steps).cast_const(), LANES),
                         };
                         any_tile(sides, steps, a, (panel, self.strides.1), target);
                     }

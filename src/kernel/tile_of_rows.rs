@@ -14,7 +14,7 @@ pub const STEPS: usize = 16;
 /// target (14 × columns) = or += a (14 × depth, rows `a_stride` numbers apart) · b (a gathered panel).
 ///
 /// # Safety
-/// As [`super::tile::any_tile`], with 0 < columns ≤ 32; the depth is a multiple of 16, more than 0; `b` holds 32 · depth numbers from a
+/// As [`super::tile::any_tile`], with 16 < columns ≤ 32; the depth is a multiple of 16, more than 0; `b` holds 32 · depth numbers from a
 /// boundary of 64 bytes on.
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
 pub unsafe fn tile_of_rows(depth: usize, a: *const f32, a_stride: usize, b: *const f32, target: Target, columns: usize) {
@@ -133,10 +133,6 @@ pub unsafe fn tile_of_rows(depth: usize, a: *const f32, a_stride: usize, b: *con
             out("zmm28") _, out("zmm29") _, out("zmm30") _, out("zmm31") _,
             options(nostack, readonly),
         );
-        if columns > LANES {
-            finish(&sums, target, columns);
-        } else {
-            finish(&sums.map(|[first, _]| [first]), target, columns);
-        }
+        finish(&sums, target, columns);
     }
 }
