@@ -2,14 +2,19 @@
 
 use std::sync::OnceLock;
 
+#[cfg(target_arch = "x86_64")]
+use super::matrix_unit;
+
 /// The widest instructions to use.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
     Portable,
     /// AVX2 and FMA.
     Avx2,
     /// AVX-512 F, VL, BW and DQ.
     Avx512,
+    /// And a matrix unit for bf16: AMX.
+    Amx,
 }
 
 #[cfg(test)]
@@ -38,7 +43,7 @@ pub fn level() -> Level {
         {
             let wide = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
             if wide && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512dq") {
-                return Level::Avx512;
+                return if matrix_unit::is_granted() { Level::Amx } else { Level::Avx512 };
             }
             if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
                 return Level::Avx2;
@@ -63,7 +68,7 @@ macro_rules! vectorised {
                 fn avx2($($arg: $type),*) $(-> $result)? { body($($arg),*) }
                 match $crate::kernel::level::level() {
                     // SAFETY: `level` returns only what this machine has.
-                    $crate::kernel::level::Level::Avx512 => return unsafe { avx512($($arg),*) },
+                    $crate::kernel::level::Level::Avx512 | $crate::kernel::level::Level::Amx => return unsafe { avx512($($arg),*) },
                     // SAFETY: as above.
                     $crate::kernel::level::Level::Avx2 => return unsafe { avx2($($arg),*) },
                     $crate::kernel::level::Level::Portable => {}

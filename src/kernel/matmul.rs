@@ -1,12 +1,12 @@
-//! Matrix products with strides, on all threads: with AVX-512 our own (`product`), else the `gemm` crate's.
+//! Matrix products with strides, on all threads: our own where there is a matrix unit (`split_product`) or AVX-512 (`product`), else the
+//! `gemm` crate's.
 //!
 //! Cost: 2·m·n·k operations; four fifths of a training step.
 
-use gemm::Parallelism;
 use rayon::prelude::*;
 
 use super::clock::{Group, timed};
-use super::level::{Level, level};
+use super::maker::{Maker, maker, part, product};
 
 /// A matrix inside a slice: element (i, j) lies at `i * row_stride + j * column_stride`.
 #[derive(Clone, Copy)]
@@ -79,11 +79,16 @@ pub fn matmul(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], stride: usize, star
     let _timer = timed(Group::Products);
     let (m, n) = check(a, b, out, stride, start);
     let target = Place(out.as_mut_ptr());
-    let (rows, columns) = if m * n * a.columns < 1 << 18 { (m.max(1), n.max(1)) } else { part(m, n) };
+    let by = maker(a, b);
+    let (rows, columns) = if m * n * a.columns < 1 << 18 { (m.max(1), n.max(1)) } else { part(m, n, by) };
     #[cfg(target_arch = "x86_64")]
-    if level() == Level::Avx512 && rows < m && columns >= n && a.columns > 0 {
-        // SAFETY: `check` proved that all of it lies inside `out`, and `level` returns only what this machine has.
-        return unsafe { super::product::product_by_rows(a, b, target.at(0), stride, start, rows) };
+    if rows < m && columns >= n {
+        // SAFETY: `check` proved that all of it lies inside `out`, and `maker` names only what this machine has.
+        match by {
+            Maker::MatrixUnit => return unsafe { super::split_product::product_by_rows(a, b, target.at(0), stride, start, rows) },
+            Maker::Avx512 => return unsafe { super::product::product_by_rows(a, b, target.at(0), stride, start, rows) },
+            Maker::Library => {}
+        }
     }
     let corners: Vec<(usize, usize)> = (0..m).step_by(rows).flat_map(|i| (0..n).step_by(columns).map(move |j| (i, j))).collect();
     corners.into_par_iter().for_each(|(i, j)| {
@@ -96,33 +101,8 @@ pub fn matmul(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], stride: usize, star
             plain => plain,
         };
         // SAFETY: the rows and columns of this corner, which no other part touches.
-        unsafe { product(a, b, target.at(i * stride + j), stride, start) };
+        unsafe { product(by, a, b, target.at(i * stride + j), stride, start) };
     });
-}
-
-/// Returns the rows and columns of a part that one thread makes at once.
-fn part(m: usize, n: usize) -> (usize, usize) {
-    let cut = |length: usize, parts: usize, unit: usize| length.div_ceil(parts.max(1)).next_multiple_of(unit);
-    if level() == Level::Avx512 {
-        // Our own product has the same bits however it is cut: a part for every thread, of 8 tiles at least.
-        let parts = rayon::current_num_threads();
-        let (high, wide) = (parts.min(m / 112).max(1), parts.min(n / 128).max(1));
-        return if m >= n {
-            (cut(m, high, 14), cut(n, (parts / high).min(wide), 32))
-        } else {
-            (cut(m, (parts / wide).min(high), 14), cut(n, wide, 32))
-        };
-    }
-    // The library's bits depend on the sides of what it is given, so the parts depend on nothing else: about 192 rows or columns, at most 8
-    // of them, since each gathers the other side again. Small sides, such as the weight gradients of narrow networks, are cut finer, or one
-    // core would do them all.
-    let parts = |length: usize| (length / 192).max((length / 32).min(4)).clamp(1, 8);
-    if m >= n { (cut(m, parts(m), 8), n) } else { (m, cut(n, parts(n), 8)) }
-}
-
-/// Whether the bits of a product's row are the same whatever other rows there are: the `gemm` crate's depend on the sides.
-pub fn rows_stand_alone() -> bool {
-    level() == Level::Avx512
 }
 
 /// A slice into which many threads write products, each its own block.
@@ -146,7 +126,7 @@ impl<'a> Shared<'a> {
         assert_eq!(a.columns, b.rows, "the inner sides of a product differ");
         assert!(offset + reach(a.rows, b.columns, stride, 1) <= self.length, "a product reaches beyond its target");
         // SAFETY: inside the slice by the assertion, ours alone by the caller's promise.
-        unsafe { product(a, b, self.target.at(offset), stride, start) };
+        unsafe { product(maker(a, b), a, b, self.target.at(offset), stride, start) };
     }
 
     /// Calls `work` with row `row` of a block `columns` wide at `offset`.
@@ -164,7 +144,7 @@ impl<'a> Shared<'a> {
 pub fn matmul_one(a: Matrix<'_>, b: Matrix<'_>, out: &mut [f32], stride: usize, start: Start<'_>) {
     check(a, b, out, stride, start);
     // SAFETY: `check` proved that all of it lies inside `out`.
-    unsafe { product(a, b, out.as_mut_ptr(), stride, start) };
+    unsafe { product(maker(a, b), a, b, out.as_mut_ptr(), stride, start) };
 }
 
 fn check(a: Matrix<'_>, b: Matrix<'_>, out: &[f32], stride: usize, start: Start<'_>) -> (usize, usize) {
@@ -176,65 +156,10 @@ fn check(a: Matrix<'_>, b: Matrix<'_>, out: &[f32], stride: usize, start: Start<
     (a.rows, b.columns)
 }
 
-/// # Safety
-/// `out` must be valid for a.rows × b.columns values with this row stride, and nobody else may touch them.
-unsafe fn product(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, stride: usize, start: Start<'_>) {
-    if a.rows == 0 || b.columns == 0 {
-        return;
-    }
-    #[cfg(target_arch = "x86_64")]
-    if level() == Level::Avx512 && a.columns > 0 {
-        // SAFETY: the caller's promise, and `level` returns only what this machine has.
-        return unsafe { super::product::product(a, b, out, stride, start) };
-    }
-    // SAFETY: the caller's promise, and the bounds that `Matrix::strided` proved.
-    unsafe { library_product(a, b, out, stride, start) }
-}
-
-/// A product by the `gemm` crate, which knows the vector units of other machines.
-///
-/// # Safety
-/// As [`product`].
-unsafe fn library_product(a: Matrix<'_>, b: Matrix<'_>, out: *mut f32, stride: usize, start: Start<'_>) {
-    if let Start::Row(row) | Start::TargetAndRow(row) = start {
-        for i in 0..a.rows {
-            // SAFETY: row i of the target, by the caller's promise.
-            let target = unsafe { std::slice::from_raw_parts_mut(out.add(i * stride), b.columns) };
-            match start {
-                Start::Row(_) => target.copy_from_slice(&row[..b.columns]),
-                _ => target.iter_mut().zip(row).for_each(|(t, r)| *t += *r),
-            }
-        }
-    }
-    let (add, ones) = (!matches!(start, Start::Nothing), 1.0);
-    // SAFETY: the caller's promise, and the bounds that `Matrix::strided` proved.
-    unsafe {
-        gemm::gemm(
-            a.rows,
-            b.columns,
-            a.columns,
-            out,
-            1,
-            stride as isize,
-            add,
-            a.data.as_ptr(),
-            a.column_stride as isize,
-            a.row_stride as isize,
-            b.data.as_ptr(),
-            b.column_stride as isize,
-            b.row_stride as isize,
-            ones,
-            ones,
-            false,
-            false,
-            false,
-            Parallelism::None,
-        );
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use super::super::level::{Level, level, limited_to};
+    use super::super::maker::{library_product, rows_stand_alone};
     use super::*;
 
     fn numbers(n: usize) -> Vec<f32> {
@@ -269,9 +194,29 @@ mod tests {
 
     #[test]
     fn products_of_any_sides_and_strides_are_those_of_the_definition() {
-        for (m, n, k) in
-            [(1, 1, 1), (3, 4, 5), (14, 32, 16), (15, 33, 17), (300, 7, 40), (7, 500, 90), (66, 50, 400), (130, 260, 33), (140, 90, 400)]
-        {
+        for most in [Level::Amx, Level::Avx512] {
+            if level() >= most {
+                limited_to(most, products_of_any_sides_and_strides);
+            }
+        }
+        products_of_any_sides_and_strides();
+    }
+
+    fn products_of_any_sides_and_strides() {
+        for (m, n, k) in [
+            (1, 1, 1),
+            (3, 4, 5),
+            (14, 32, 16),
+            (15, 33, 17),
+            (300, 7, 40),
+            (7, 500, 90),
+            (66, 50, 400),
+            (130, 260, 33),
+            (140, 90, 400),
+            (1, 64, 64),
+            (96, 64, 96),
+            (545, 401, 83),
+        ] {
             let (a, b) = (numbers(m * k), numbers(n * k));
             let (plain, turned) = (Matrix::new(&a, m, k), Matrix::new(&a, k, m).t());
             for (a, b) in [
@@ -284,6 +229,24 @@ mod tests {
             }
             let (a, b) = (numbers(3 * m * 2 * k), numbers(2 * k * 3 * n));
             assert_right(Matrix::strided(&a, m, k, 6 * k, 2), Matrix::strided(&b, k, n, 6 * n, 3), n);
+        }
+    }
+
+    #[test]
+    fn a_row_has_the_same_bits_whatever_other_rows_there_are() {
+        if !rows_stand_alone() {
+            return;
+        }
+        let (a, b) = (numbers(70 * 130), numbers(130 * 90));
+        for (n, k) in [(90, 130), (90, 40), (40, 130), (64, 64)] {
+            let right = Matrix::new(&b[..n * k], n, k).t();
+            let mut all = vec![0.0; 70 * n];
+            matmul(Matrix::new(&a[..70 * k], 70, k), right, &mut all, n, Start::Nothing);
+            for (i, row) in all.chunks_exact(n).enumerate() {
+                let mut alone = vec![0.0; n];
+                matmul(Matrix::new(&a[i * k..(i + 1) * k], 1, k), right, &mut alone, n, Start::Nothing);
+                assert!(row == alone, "row {i} of a product over {k} to {n}");
+            }
         }
     }
 

@@ -11,12 +11,19 @@ mod stopwatch; // what a piece of work takes, on all threads
 mod peak; // what the cores can do at most
 pub mod memory; // what the process uses, and may still get
 mod matmul; // matrix products
+mod maker; // who makes one
 #[cfg(target_arch = "x86_64")]
-mod product; // one of them, on one thread
+mod product; // one with AVX-512
 #[cfg(target_arch = "x86_64")]
 mod tile; // its innermost loop
 #[cfg(target_arch = "x86_64")]
 mod tile_of_rows; // the same for rows that are read where they lie
+#[cfg(target_arch = "x86_64")]
+mod matrix_unit; // what multiplies whole tiles of bf16
+#[cfg(target_arch = "x86_64")]
+mod split; // f32 as sums of bf16
+#[cfg(target_arch = "x86_64")]
+mod split_product; // a product made so
 mod transpose; // a matrix turned over
 mod prefetch; // what will be read soon
 mod pointwise; // exp, GELU, bias, scale
@@ -38,7 +45,8 @@ pub use depthwise::{Maps, depthwise, depthwise_weights};
 pub use layer_norm::{LayerNorm, affine, layer_norm, layer_norm_backward};
 pub use level::level;
 pub(crate) use level::vectorised;
-pub use matmul::{Matrix, Shared, Start, matmul, matmul_one, rows_stand_alone};
+pub use maker::rows_stand_alone;
+pub use matmul::{Matrix, Shared, Start, matmul, matmul_one};
 pub use peak::peak_flops;
 pub use pieces::{PIECES, column_sums, each_row_block, pieces};
 pub use pointwise::{

@@ -13,7 +13,7 @@ const ROUNDS: usize = 100_000;
 /// Operations in one call of [`rounds`]: a multiply-add counts as two.
 fn operations() -> f64 {
     let lanes = match level() {
-        Level::Avx512 => 16,
+        Level::Avx512 | Level::Amx => 16,
         Level::Avx2 => 8,
         Level::Portable => 4,
     };
@@ -61,7 +61,7 @@ fn rounds() -> f32 {
         }
         match level() {
             // SAFETY: `level` returns only what this machine has.
-            Level::Avx512 => return unsafe { avx512(a, b) },
+            Level::Avx512 | Level::Amx => return unsafe { avx512(a, b) },
             // SAFETY: as above.
             Level::Avx2 => return unsafe { avx2(a, b) },
             Level::Portable => {}
@@ -103,7 +103,7 @@ mod tests {
         // The fixed point of s = s·a + b is b/(1 - a) = 1; portable sums go over 4 lanes, the AVX2 one looks at one lane of each chain.
         let sum = rounds();
         let expected = match level() {
-            Level::Avx512 => 256.0,
+            Level::Avx512 | Level::Amx => 256.0,
             Level::Avx2 => 16.0,
             Level::Portable => 64.0,
         };

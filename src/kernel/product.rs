@@ -28,20 +28,20 @@ const FEW_ROWS: usize = 64;
 /// 64 bytes on a boundary of 64.
 #[repr(align(64))]
 #[derive(Clone, Copy)]
-struct Line(#[expect(dead_code, reason = "read through a pointer to the first")] [f32; LANES]);
+pub(super) struct Line(#[expect(dead_code, reason = "read through a pointer to the first")] [f32; LANES]);
 
-type Room = Vec<Line>;
+pub(super) type Room = Vec<Line>;
 
 thread_local! {
     /// Where one thread gathers both sides; kept, since a fresh page costs as much as filling it.
-    static ROOM: RefCell<Room> = const { RefCell::new(Vec::new()) };
+    pub(super) static ROOM: RefCell<Room> = const { RefCell::new(Vec::new()) };
     /// Where all of them gather `b`, for the thread that asked for the product.
-    static COMMON: RefCell<Room> = const { RefCell::new(Vec::new()) };
+    pub(super) static COMMON: RefCell<Room> = const { RefCell::new(Vec::new()) };
 }
 
 /// Calls `work` with a thread's room of so many numbers, which nobody else meets meanwhile: not even another product that comes by on the
 /// same thread while this one waits.
-fn with_room(of: &'static LocalKey<RefCell<Room>>, numbers: usize, work: impl FnOnce(*mut f32)) {
+pub(super) fn with_room(of: &'static LocalKey<RefCell<Room>>, numbers: usize, work: impl FnOnce(*mut f32)) {
     let mut room = of.take();
     room.resize(room.len().max(numbers.div_ceil(LANES)), Line([0.0; LANES]));
     work(room.as_mut_ptr().cast());
@@ -49,7 +49,7 @@ fn with_room(of: &'static LocalKey<RefCell<Room>>, numbers: usize, work: impl Fn
 }
 
 /// Parts of nearly equal length, multiples of `unit`, at most `most` each.
-fn even(length: usize, most: usize, unit: usize) -> usize {
+pub(super) fn even(length: usize, most: usize, unit: usize) -> usize {
     length.div_ceil(length.div_ceil(most)).next_multiple_of(unit)
 }
 

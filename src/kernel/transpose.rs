@@ -30,7 +30,7 @@ pub fn transpose(from: &[f32], rows: usize, columns: usize, to: &mut [f32]) {
 fn block(from: &[f32], (i, j): (usize, usize), (rows, columns): (usize, usize), to: &mut [f32]) {
     let (from, to) = (&from[i * columns + j..(i + SIDE - 1) * columns + j + SIDE], &mut to[j * rows + i..(j + SIDE - 1) * rows + i + SIDE]);
     #[cfg(target_arch = "x86_64")]
-    if level() == Level::Avx512 {
+    if level() >= Level::Avx512 {
         // SAFETY: the instructions are there; both slices begin and end with their block.
         unsafe { tile::transpose((SIDE, SIDE), from.as_ptr(), columns, to.as_mut_ptr(), rows) };
         return;
