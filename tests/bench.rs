@@ -39,6 +39,16 @@ fn features_are_timed_with_the_fields_of_the_peer() {
 }
 
 #[test]
+fn a_machine_with_amx_may_compute_as_one_without() {
+    let small = "features --variant nano_12_p16 --size 32 --batch 1 --batches 1";
+    let said = House::new("").flow(&format!("--instructions avx512 bench {small}"));
+    assert_ne!(line(&said, &["instructions"])["instructions"].as_str(), Some("Amx"));
+    let said = House::new("").flow(&format!("bench {small} --instructions mmx"));
+    assert_eq!(said.code, Some(2));
+    assert!(said.err.contains("expected `amx` or `avx512`, found `mmx`"), "{}", said.err);
+}
+
+#[test]
 fn decoding_is_timed_with_the_fields_of_the_peer() {
     let house = House::new("");
     house.pictures(5);

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use super::exit::{Exit, Stop};
-use super::values::{device, size};
+use super::values::{device, level, size};
+use crate::kernel::{Level, limit};
 use crate::pipeline::Setting;
 use crate::stage::Device;
 
@@ -16,6 +17,9 @@ use crate::stage::Device;
 #[derive(Parser)]
 #[command(name = "flow", version, max_term_width = 120)]
 struct Arguments {
+    /// Use no more than these instructions (amx, avx512), so that machines with and without AMX make the same bits
+    #[arg(long, global = true, value_name = "NAME", env = "FLOW_INSTRUCTIONS", value_parser = level)]
+    instructions: Option<Level>,
     #[command(subcommand)]
     command: Command,
 }
@@ -294,7 +298,9 @@ pub(super) struct DiffArguments {
 
 /// Runs the program and returns how it ends.
 pub fn main() -> Exit {
-    let result = match Arguments::parse().command {
+    let Arguments { instructions, command } = Arguments::parse();
+    instructions.map(limit);
+    let result = match command {
         Command::Run(arguments) => super::run::run(&arguments),
         Command::Plan(arguments) => super::plan::plan(&arguments),
         Command::Why(arguments) => super::why::why(&arguments),

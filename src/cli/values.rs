@@ -1,5 +1,6 @@
 //! Values on the command line that have a form of their own: sizes and devices.
 
+use crate::kernel::Level;
 use crate::stage::Device;
 
 /// Reads `500`, `500K`, `500M`, `20G`, `1T`: powers of 1024.
@@ -26,6 +27,15 @@ pub(super) fn device(text: &str) -> Result<Device, String> {
         }
         ("metal", _) => gpu(Device::Metal, cfg!(feature = "metal"), "metal"),
         _ => Err(format!("expected `auto`, `cpu`, `cuda:N` or `metal`, found `{text}`")),
+    }
+}
+
+/// Reads `amx`, `avx512`. Below these, libraries that make products choose for themselves.
+pub(super) fn level(text: &str) -> Result<Level, String> {
+    match text {
+        "amx" => Ok(Level::Amx),
+        "avx512" => Ok(Level::Avx512),
+        _ => Err(format!("expected `amx` or `avx512`, found `{text}`")),
     }
 }
 

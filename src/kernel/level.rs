@@ -31,26 +31,34 @@ pub fn limited_to<R>(level: Level, work: impl FnOnce() -> R) -> R {
     made
 }
 
-/// Returns what this machine has, asked once.
+static LEVEL: OnceLock<Level> = OnceLock::new();
+
+/// Returns what to use: what this machine has, asked once, or what [`limit`] left of it.
 pub fn level() -> Level {
     #[cfg(test)]
     if let Some(limit) = LIMIT.get() {
         return limit;
     }
-    static LEVEL: OnceLock<Level> = OnceLock::new();
-    *LEVEL.get_or_init(|| {
-        #[cfg(target_arch = "x86_64")]
-        {
-            let wide = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
-            if wide && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512dq") {
-                return if matrix_unit::is_granted() { Level::Amx } else { Level::Avx512 };
-            }
-            if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-                return Level::Avx2;
-            }
+    *LEVEL.get_or_init(found)
+}
+
+/// Uses no more than this from now on, as if the machine had no more. To be said before anything is computed.
+pub fn limit(most: Level) -> Level {
+    *LEVEL.get_or_init(|| found().min(most))
+}
+
+fn found() -> Level {
+    #[cfg(target_arch = "x86_64")]
+    {
+        let wide = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
+        if wide && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512dq") {
+            return if matrix_unit::is_granted() { Level::Amx } else { Level::Avx512 };
         }
-        Level::Portable
-    })
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+            return Level::Avx2;
+        }
+    }
+    Level::Portable
 }
 
 /// Compiles a plain loop once for each level, and chooses at run time. The compiler does the vectorising.
