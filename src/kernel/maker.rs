@@ -20,12 +20,14 @@ pub(super) enum Maker {
 pub(super) fn maker(a: Matrix<'_>, b: Matrix<'_>) -> Maker {
     #[cfg(target_arch = "x86_64")]
     {
-        /// Up to here laying the right side for the unit costs little beside a few rows of product.
+        /// Numbers of a right side up to which laying it for the unit costs little even for a few rows.
         const LIGHT: usize = 1 << 22;
-        let has_room = a.columns >= 64 && b.columns >= 64;
-        let is_worth_it = if a.column_stride == 1 { a.columns * b.columns <= LIGHT } else { a.rows >= 64 };
+        /// Sides from which on laying both costs little beside the product.
+        const LARGE: usize = 256;
+        let is_large = a.columns >= LARGE && b.columns >= LARGE;
+        let is_worth_it = if a.column_stride == 1 { a.columns * b.columns <= LIGHT } else { a.rows >= LARGE };
         return match level() {
-            Level::Amx if has_room && is_worth_it => Maker::MatrixUnit,
+            Level::Amx if is_large && is_worth_it => Maker::MatrixUnit,
             Level::Amx | Level::Avx512 if a.columns > 0 => Maker::Avx512,
             _ => Maker::Library,
         };

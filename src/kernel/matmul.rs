@@ -213,9 +213,9 @@ mod tests {
             (66, 50, 400),
             (130, 260, 33),
             (140, 90, 400),
-            (1, 64, 64),
-            (96, 64, 96),
-            (545, 401, 83),
+            (1, 256, 256),
+            (300, 288, 256),
+            (545, 401, 283),
         ] {
             let (a, b) = (numbers(m * k), numbers(n * k));
             let (plain, turned) = (Matrix::new(&a, m, k), Matrix::new(&a, k, m).t());
@@ -237,8 +237,8 @@ mod tests {
         if !rows_stand_alone() {
             return;
         }
-        let (a, b) = (numbers(70 * 130), numbers(130 * 90));
-        for (n, k) in [(90, 130), (90, 40), (40, 130), (64, 64)] {
+        let (a, b) = (numbers(70 * 400), numbers(270 * 400));
+        for (n, k) in [(90, 130), (90, 40), (256, 256), (270, 400)] {
             let right = Matrix::new(&b[..n * k], n, k).t();
             let mut all = vec![0.0; 70 * n];
             matmul(Matrix::new(&a[..70 * k], 70, k), right, &mut all, n, Start::Nothing);
