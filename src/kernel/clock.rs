@@ -58,7 +58,12 @@ impl Drop for Timer {
 
 /// Times a kernel of this group, if somebody wants to know.
 pub fn timed(group: Group) -> Timer {
-    Timer(ON.load(Ordering::Relaxed).then(|| (group, Instant::now())))
+    Timer(are_on().then(|| (group, Instant::now())))
+}
+
+/// Whether somebody wants to know.
+pub fn are_on() -> bool {
+    ON.load(Ordering::Relaxed)
 }
 
 /// Runs `work` with the clocks on; returns with its result the seconds of each group, in the order of [`GROUPS`].

@@ -57,4 +57,4 @@ pub use prefetch::prefetch;
 pub use qkv::Shape as QkvShape;
 pub use stopwatch::{Spent, Stopwatch};
 pub use transpose::transpose;
-pub use workers::on_workers;
+pub use workers::{on_workers, side_by_side};

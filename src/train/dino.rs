@@ -6,7 +6,7 @@ use super::dino_loss::{LossReport, LossSums, Shape, loss_and_gradient, move_cent
 use super::optimiser::{Adam, Follower, Hyper};
 use super::representation::spread;
 use crate::diagnostic::Failure;
-use crate::kernel::{add_column_sums, on_workers};
+use crate::kernel::{add_column_sums, on_workers, side_by_side};
 use crate::model::{Batch, DropPath, Entry, Head, HeadSizes, HeadTape, Layout, Network, Sizes, Tape, Weights};
 use crate::random::Stream;
 
@@ -207,17 +207,30 @@ impl Dino {
         let global = Batch { pixels: &views.global, n: 2 * views.batch, height: views.global_side, width: views.global_side };
         let local = Batch { pixels: &views.local, n: views.n_local * views.batch, height: views.local_side, width: views.local_side };
 
-        let seen = self.network.forward_only(&teacher.backbone.params, &mut teacher.backbone.buffers, &global, &mut self.teacher_tape)?;
-        self.head.forward(&teacher.head.params, &seen, &mut self.teacher_head_tape, &mut self.teacher_logits);
+        // The teacher's pass and the student's know nothing of each other.
+        let (network, head) = (&self.network, &self.head);
+        let (teacher_tapes, teacher_logits) = ((&mut self.teacher_tape, &mut self.teacher_head_tape), &mut self.teacher_logits);
+        let look = || {
+            let Pair { backbone, head: weights } = teacher;
+            let features = network.forward_only(&backbone.params, &mut backbone.buffers, &global, teacher_tapes.0)?;
+            head.forward(&weights.params, &features, teacher_tapes.1, teacher_logits);
+            Ok::<_, Failure>(())
+        };
+        let (tapes, student_logits) = ((&mut self.global_tape, &mut self.local_tape, &mut self.head_tape), &mut self.student_logits);
+        let learn = || {
+            let Pair { backbone, head: weights } = &mut *student;
+            let mut features = network.forward(&backbone.params, &mut backbone.buffers, &global, tapes.0)?;
+            let split = features.len();
+            if views.n_local > 0 {
+                features.extend(network.forward(&backbone.params, &mut backbone.buffers, &local, tapes.1)?);
+            }
+            head.forward(&weights.params, &features, tapes.2, student_logits);
+            Ok::<_, Failure>((features, split))
+        };
+        let (looked, learned) = side_by_side(look, learn);
+        let ((), (features, split)) = (looked?, learned?);
+        self.seen.extend_from_slice(&features[..split]);
         add_column_sums(&self.teacher_logits, logit_sums);
-
-        let mut features = self.network.forward(&student.backbone.params, &mut student.backbone.buffers, &global, &mut self.global_tape)?;
-        let split = features.len();
-        self.seen.extend_from_slice(&features);
-        if views.n_local > 0 {
-            features.extend(self.network.forward(&student.backbone.params, &mut student.backbone.buffers, &local, &mut self.local_tape)?);
-        }
-        self.head.forward(&student.head.params, &features, &mut self.head_tape, &mut self.student_logits);
 
         let shape = Shape { batch: views.batch, whole, views: 2 + views.n_local, outputs: self.head.outputs() };
         let temps = (numbers.teacher_temp, numbers.student_temp);
