@@ -26,14 +26,17 @@ pub(super) fn maker(a: Matrix<'_>, b: Matrix<'_>) -> Maker {
         const LARGE: usize = 256;
         let is_large = a.columns >= LARGE && b.columns >= LARGE;
         let is_worth_it = if a.column_stride == 1 { a.columns * b.columns <= LIGHT } else { a.rows >= LARGE };
-        return match level() {
+        match level() {
             Level::Amx if is_large && is_worth_it => Maker::MatrixUnit,
             Level::Amx | Level::Avx512 if a.columns > 0 => Maker::Avx512,
             _ => Maker::Library,
-        };
+        }
     }
     #[cfg(not(target_arch = "x86_64"))]
-    Maker::Library
+    {
+        let _ = (a, b);
+        Maker::Library
+    }
 }
 
 /// Returns the rows and columns of a part that one thread makes at once.

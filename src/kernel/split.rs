@@ -222,8 +222,8 @@ mod tests {
         unsafe { lay(Matrix::new(&numbers, 1, CHUNK), Side::Left, 0, tiles.as_mut_ptr().cast()) };
         // SAFETY: the same bytes as numbers.
         let laid = unsafe { std::slice::from_raw_parts(tiles.as_ptr().cast::<u32>(), tiles.len() * 16) };
-        for p in 0..SIDE {
-            assert_eq!(parts(laid, Side::Left, 1, (0, p)).iter().rev().sum::<f32>(), numbers[p]);
+        for (p, number) in numbers[..SIDE].iter().enumerate() {
+            assert_eq!(parts(laid, Side::Left, 1, (0, p)).iter().rev().sum::<f32>(), *number);
             assert!(parts(laid, Side::Left, 1, (0, p + SIDE)).iter().sum::<f32>() < 1e-38);
         }
     }
