@@ -39,10 +39,18 @@ fn features_are_timed_with_the_fields_of_the_peer() {
 }
 
 #[test]
-fn a_machine_with_amx_may_compute_as_one_without() {
+fn instructions_are_used_where_they_are_asked_for_and_there() {
     let small = "features --variant nano_12_p16 --size 32 --batch 1 --batches 1";
-    let said = House::new("").flow(&format!("--instructions avx512 bench {small}"));
+    let said = House::new("").flow(&format!("bench {small}"));
     assert_ne!(line(&said, &["instructions"])["instructions"].as_str(), Some("Amx"));
+    let said = House::new("").flow(&format!("--instructions amx bench {small}"));
+    match said.code {
+        Some(0) => assert_eq!(line(&said, &["instructions"])["instructions"].as_str(), Some("Amx")),
+        code => {
+            assert_eq!(code, Some(2));
+            assert!(said.err.starts_with("error: this machine has not the instructions that `--instructions` names"), "{}", said.err);
+        }
+    }
     let said = House::new("").flow(&format!("bench {small} --instructions mmx"));
     assert_eq!(said.code, Some(2));
     assert!(said.err.contains("expected `amx` or `avx512`, found `mmx`"), "{}", said.err);

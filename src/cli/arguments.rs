@@ -6,7 +6,7 @@ use clap::{Args, Parser, Subcommand};
 
 use super::exit::{Exit, Stop};
 use super::values::{device, level, size};
-use crate::kernel::{Level, limit};
+use crate::kernel::{Level, choose};
 use crate::pipeline::Setting;
 use crate::stage::Device;
 
@@ -17,7 +17,7 @@ use crate::stage::Device;
 #[derive(Parser)]
 #[command(name = "flow", version, max_term_width = 120)]
 struct Arguments {
-    /// Use no more than these instructions (amx, avx512), so that machines with and without AMX make the same bits
+    /// Compute with these instructions: avx512, or amx, which is faster for large networks on cores that are not shared
     #[arg(long, global = true, value_name = "NAME", env = "FLOW_INSTRUCTIONS", value_parser = level)]
     instructions: Option<Level>,
     #[command(subcommand)]
@@ -299,8 +299,18 @@ pub(super) struct DiffArguments {
 /// Runs the program and returns how it ends.
 pub fn main() -> Exit {
     let Arguments { instructions, command } = Arguments::parse();
-    instructions.map(limit);
-    let result = match command {
+    let chosen = instructions.map_or(Ok(()), choose).map_err(|found| {
+        Stop::wrong(format!("this machine has not the instructions that `--instructions` names: the widest that it has are {found:?}"))
+    });
+    let result = chosen.and_then(|()| obey(command));
+    result.unwrap_or_else(|Stop { exit, words }| {
+        super::console::complain(&words);
+        exit
+    })
+}
+
+fn obey(command: Command) -> Result<Exit, Stop> {
+    match command {
         Command::Run(arguments) => super::run::run(&arguments),
         Command::Plan(arguments) => super::plan::plan(&arguments),
         Command::Why(arguments) => super::why::why(&arguments),
@@ -315,11 +325,7 @@ pub fn main() -> Exit {
         Command::Runs(arguments) => super::runs::runs(&arguments),
         Command::Diff(arguments) => super::diff::diff(&arguments),
         Command::Bench(command) => super::bench::bench(&command),
-    };
-    result.unwrap_or_else(|Stop { exit, words }| {
-        super::console::complain(&words);
-        exit
-    })
+    }
 }
 
 #[cfg(test)]

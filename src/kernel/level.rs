@@ -33,21 +33,30 @@ pub fn limited_to<R>(level: Level, work: impl FnOnce() -> R) -> R {
 
 static LEVEL: OnceLock<Level> = OnceLock::new();
 
-/// Returns what to use: what this machine has, asked once, or what [`limit`] left of it.
+/// Returns what to use: what [`choose`] said, else what this machine has up to AVX-512, so that all machines with that make the same bits.
 pub fn level() -> Level {
     #[cfg(test)]
     if let Some(limit) = LIMIT.get() {
         return limit;
     }
-    *LEVEL.get_or_init(found)
+    *LEVEL.get_or_init(|| found().min(Level::Avx512))
 }
 
-/// Uses no more than this from now on, as if the machine had no more. To be said before anything is computed.
-pub fn limit(most: Level) -> Level {
-    *LEVEL.get_or_init(|| found().min(most))
+/// Uses these instructions from now on. To be said before anything is computed.
+///
+/// # Errors
+/// When the machine does not have them: what it has.
+pub fn choose(wanted: Level) -> Result<(), Level> {
+    let found = found();
+    if found < wanted {
+        return Err(found);
+    }
+    LEVEL.get_or_init(|| wanted);
+    Ok(())
 }
 
-fn found() -> Level {
+/// Returns the widest that this machine has.
+pub(super) fn found() -> Level {
     #[cfg(target_arch = "x86_64")]
     {
         let wide = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");

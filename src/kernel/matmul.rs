@@ -158,7 +158,7 @@ fn check(a: Matrix<'_>, b: Matrix<'_>, out: &[f32], stride: usize, start: Start<
 
 #[cfg(test)]
 mod tests {
-    use super::super::level::{Level, level, limited_to};
+    use super::super::level::{Level, found, limited_to};
     use super::super::maker::{library_product, rows_stand_alone};
     use super::*;
 
@@ -195,7 +195,7 @@ mod tests {
     #[test]
     fn products_of_any_sides_and_strides_are_those_of_the_definition() {
         for most in [Level::Amx, Level::Avx512] {
-            if level() >= most {
+            if found() >= most {
                 limited_to(most, products_of_any_sides_and_strides);
             }
         }
@@ -234,9 +234,15 @@ mod tests {
 
     #[test]
     fn a_row_has_the_same_bits_whatever_other_rows_there_are() {
-        if !rows_stand_alone() {
-            return;
+        for most in [Level::Amx, Level::Avx512] {
+            if found() >= most {
+                limited_to(most, rows_have_the_same_bits);
+            }
         }
+    }
+
+    fn rows_have_the_same_bits() {
+        assert!(rows_stand_alone());
         let (a, b) = (numbers(70 * 400), numbers(270 * 400));
         for (n, k) in [(90, 130), (90, 40), (256, 256), (270, 400)] {
             let right = Matrix::new(&b[..n * k], n, k).t();
@@ -254,14 +260,16 @@ mod tests {
     fn the_number_of_threads_and_the_cut_change_no_bit() {
         let (a, b) = (numbers(1000 * 800), numbers(800 * 500));
         let (left, right) = (Matrix::new(&a, 1000, 800), Matrix::new(&b, 800, 500));
-        let run = |threads| {
+        let run = |threads, most| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
             let mut out = vec![0.0; 1000 * 500];
-            pool.install(|| matmul(left, right, &mut out, 500, Start::Nothing));
+            pool.install(|| limited_to(most, || matmul(left, right, &mut out, 500, Start::Nothing)));
             out
         };
-        let one = run(1);
-        assert!(one == run(3) && one == run(16));
+        let one = run(1, found());
+        assert!(one == run(3, found()) && one == run(16, found()));
+        let one = run(1, found().min(Level::Avx512));
+        assert!(one == run(3, found().min(Level::Avx512)) && one == run(16, found().min(Level::Avx512)));
     }
 
     #[test]

@@ -44,7 +44,7 @@ pub use cross_covariance::{Saved as XcaSaved, backward as xca_backward, forward 
 pub use depthwise::{Maps, depthwise, depthwise_weights};
 pub use layer_norm::{LayerNorm, affine, layer_norm, layer_norm_backward};
 pub(crate) use level::vectorised;
-pub use level::{Level, level, limit};
+pub use level::{Level, choose, level};
 pub use maker::rows_stand_alone;
 pub use matmul::{Matrix, Shared, Start, matmul, matmul_one};
 pub use peak::peak_flops;

@@ -159,7 +159,7 @@ unsafe fn turn(from: *const f32, strides: (usize, usize), (rows, steps): (usize,
 
 #[cfg(test)]
 mod tests {
-    use super::super::level::{Level, level};
+    use super::super::level::{Level, found};
     use super::*;
 
     /// Tiles on a boundary of 64 bytes, filled with something.
@@ -181,7 +181,7 @@ mod tests {
 
     #[test]
     fn the_parts_of_every_number_add_up_to_it_wherever_it_lay() {
-        if level() < Level::Avx512 {
+        if found() < Level::Avx512 {
             return;
         }
         for (rows, columns) in [(1, 1), (16, 32), (17, 33), (50, 100), (32, 384), (5, 20)] {
@@ -212,7 +212,7 @@ mod tests {
 
     #[test]
     fn what_is_too_small_for_the_unit_leaves_its_neighbour_alone() {
-        if level() < Level::Avx512 {
+        if found() < Level::Avx512 {
             return;
         }
         let mut numbers = [1.0f32 / 3.0; CHUNK];
@@ -230,7 +230,7 @@ mod tests {
 
     #[test]
     fn what_is_no_number_stays_none() {
-        if level() < Level::Avx512 {
+        if found() < Level::Avx512 {
             return;
         }
         for what in [f32::INFINITY, f32::NEG_INFINITY, f32::NAN, -f32::NAN, f32::MAX, f32::from_bits(0x7fff_ffff)] {
