@@ -17,7 +17,7 @@ use crate::stage::Device;
 #[derive(Parser)]
 #[command(name = "flow", version, max_term_width = 120)]
 struct Arguments {
-    /// Compute with these instructions: avx512, or amx, which is faster for large networks on cores that are not shared
+    /// Compute with these instructions: avx512, or amx for large products (`flow bench` says which is faster here)
     #[arg(long, global = true, value_name = "NAME", env = "FLOW_INSTRUCTIONS", value_parser = level)]
     instructions: Option<Level>,
     #[command(subcommand)]
