@@ -300,7 +300,7 @@ pub(super) struct DiffArguments {
 pub fn main() -> Exit {
     let Arguments { instructions, command } = Arguments::parse();
     let chosen = instructions.map_or(Ok(()), choose).map_err(|found| {
-        Stop::wrong(format!("this machine has not the instructions that `--instructions` names: the widest that it has are {found:?}"))
+        Stop::wrong(format!("this machine has not the instructions that `--instructions` names: the widest that it has are {found:?}\nhelp: leave the option out"))
     });
     let result = chosen.and_then(|()| obey(command));
     result.unwrap_or_else(|Stop { exit, words }| {
