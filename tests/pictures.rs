@@ -1,6 +1,6 @@
 //! Pictures of every kind and oddness, held against Pillow and pydicom.
 //!
-//! `golden/pictures` holds small ones with what those programs make of them, so that this needs nothing else. `FLOW_PYTHON` names a Python
+//! `golden/pictures` and `golden/drafts` hold small ones with what those programs make of them, so that this needs nothing else. `FLOW_PYTHON` names a Python
 //! with Pillow, pydicom and numpy, and `FLOW_PICTURES` folders with a `:` between them (Pillow's `Tests/images`, pydicom's `test_files`):
 //! then every file below them is decoded by both. A picture is within 6 levels of theirs, or refused with a cause; nothing panics.
 
@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-use flow::data::{Rgb, decode, dimensions};
+use flow::data::{Rgb, decode, decode_draft, dimensions};
 #[cfg(feature = "dicom")]
 use flow::data::{decode_frame, frames, header};
 use flow::diagnostic::Failure;
@@ -163,6 +163,60 @@ fn a_file_that_is_cut_off_or_damaged_anywhere_is_an_error_or_a_picture_and_never
                 damaged[at] ^= flip;
                 if let Ok(picture) = decode(&damaged) {
                     assert!(picture.pixels().len() <= 4 * 65_536 * theirs.height().max(theirs.width()), "{}", path.display());
+                }
+            }
+        }
+    }
+}
+
+/// A JPEG of 150 x 108 pixels.
+fn drawn(name: &str) -> Vec<u8> {
+    std::fs::read(golden("../drafts").join(name).with_extension("jpg")).unwrap()
+}
+
+/// Its kinds that are decoded at a fraction of their size.
+const DRAFTED: [&str; 9] = ["420", "422", "444", "rgb", "coarse", "fine", "restarts", "turned", "grey"];
+
+#[test]
+fn a_draft_is_pillow_s_at_the_fraction_that_leaves_twice_the_wanted_size() {
+    for name in DRAFTED {
+        for (by, least, most) in [(2, 14, 27), (4, 7, 13), (8, 1, 6)] {
+            let theirs = std::fs::read(golden("../drafts").join(format!("{name}.{by}.rgb"))).unwrap();
+            let (width, height) = (150usize.div_ceil(by), 108usize.div_ceil(by));
+            let (width, height) = if name == "turned" { (height, width) } else { (width, height) };
+            let theirs = Rgb::new(width, height, theirs).unwrap();
+            for side in [least, most] {
+                let ours = decode_draft(&drawn(name), [side, side]).unwrap();
+                let (most, beyond) = difference(&ours, &theirs).unwrap_or_else(|| panic!("{name} at 1/{by} for {side}: another size"));
+                assert!(most <= LEVELS, "{name} at 1/{by}: {most} levels off, {beyond} of values beyond {LEVELS}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_draft_is_the_whole_picture_where_that_is_not_large_or_of_another_kind() {
+    for (name, side) in [("420", 28), ("420", 200), ("progressive", 1), ("cmyk", 1)] {
+        assert_eq!(decode_draft(&drawn(name), [side, side]).unwrap(), decode(&drawn(name)).unwrap(), "{name} for {side}");
+    }
+    // Whatever is no JPEG has no draft.
+    let png = std::fs::read(golden("alpha.png")).unwrap();
+    assert_eq!(decode_draft(&png, [1, 1]).unwrap(), decode(&png).unwrap());
+}
+
+#[test]
+fn a_draft_of_a_damaged_file_is_no_panic_and_of_a_cut_one_the_error_that_the_whole_picture_is() {
+    let said = |read: Result<Rgb, Failure>| read.map_err(|failure| failure.message().to_string());
+    for name in ["coarse", "restarts"] {
+        let whole = drawn(name);
+        for at in 0..whole.len() {
+            assert_eq!(said(decode_draft(&whole[..at], [6, 6])), said(decode(&whole[..at])), "{name} up to byte {at}");
+            for flip in [0x01, 0x80, 0xff] {
+                let mut damaged = whole.clone();
+                damaged[at] ^= flip;
+                // Whole where it is no longer of this kind: a header may say any size.
+                if let (Err(draft), Ok(_)) = (decode_draft(&damaged, [6, 6]), decode(&damaged)) {
+                    panic!("{name} with another byte {at} is refused as a draft alone: {}", draft.message());
                 }
             }
         }

@@ -28,6 +28,9 @@ pub(super) struct DecodeArguments {
     /// Keep their ratio: only the shorter side is brought to `--side`
     #[arg(long)]
     pub shorter: bool,
+    /// Decode large JPEGs at a fraction of their size, as `filter: Draft` does
+    #[arg(long)]
+    pub draft: bool,
     /// Times that all pictures are gone through: the fastest counts
     #[arg(long, value_name = "N", default_value = "3", value_parser = some)]
     pub rounds: usize,
@@ -37,7 +40,7 @@ pub(super) struct DecodeArguments {
 
 /// Times what is done for each picture that is neither packed nor in memory: read, held against its digest, decoded, resized.
 pub(super) fn decode(arguments: &DecodeArguments) -> Result<Value, Stop> {
-    let DecodeArguments { folder, images, side, shorter, rounds, threads } = arguments;
+    let DecodeArguments { folder, images, side, shorter, draft, rounds, threads } = arguments;
     if *side > MOST_PIXELS {
         return Err(Stop::wrong(format!("`--side` must be at most {MOST_PIXELS} pixels, got {side}")));
     }
@@ -47,7 +50,8 @@ pub(super) fn decode(arguments: &DecodeArguments) -> Result<Value, Stop> {
         (true, least) => [width, height].map(|now| (now * side / least).min(MOST_PIXELS)),
         (false, _) => [*side; 2],
     };
-    let best = on_threads(*threads, || time_pictures(&images, &files, size, Filter::Bilinear, *rounds))?;
+    let filter = if *draft { Filter::Draft } else { Filter::Bilinear };
+    let best = on_threads(*threads, || time_pictures(&images, &files, size, filter, *rounds))?;
     let n = images.len();
     Ok(json!({
         "job": "decode",
@@ -57,6 +61,7 @@ pub(super) fn decode(arguments: &DecodeArguments) -> Result<Value, Stop> {
         "wall": best.wall,
         "side": side,
         "shorter": shorter,
+        "draft": draft,
         "threads": threads,
         "peak_mib": peak_mib(),
         "instructions": format!("{:?}", level()),

@@ -24,7 +24,7 @@ pub use augment::{
     draw, ops,
 };
 pub use feature_table::{FeatureTable, read_ids};
-pub use image::{Filter, Header, Normalisation, Rgb, decode, decode_frame, dimensions, frames, header, resize};
+pub use image::{Filter, Header, Normalisation, Rgb, decode, decode_draft, decode_frame, dimensions, frames, header, resize};
 pub use layout::{
     BoneMarrow, Check, Chula, CountDifference, DigestOf, Duplicates, Folder, Frames, HyperKvasir, Ingested, Isic2019, Isic2020, Layout,
     Npz, OnBad, Packed, PathTable, Scan, Survey, hash_file,

@@ -52,7 +52,7 @@ impl Pack {
         let mut bad = Vec::new();
         let resized = |scaler: &mut Scaler, row: &ImageRow| {
             let mut out = Rgb::filled(side, side, [0; 3]);
-            scaler.resize(&pictures.load(row)?, &mut out, filter)?;
+            pictures.stretched(row, filter, scaler, &mut out)?;
             Ok::<_, Failure>(out)
         };
         let mut done = 0;

@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use memmap2::Mmap;
 
-use super::image::{MAX_FILE_BYTES, Rgb, decode, decode_frame};
+use super::image::{Filter, MAX_FILE_BYTES, Rgb, Scaler, decode, decode_draft, decode_frame};
 use super::layout::npy;
 use super::table::{ImageRow, Place};
 use crate::diagnostic::{Context, Failure, thousands};
@@ -77,15 +77,25 @@ impl<'a> Pictures<'a> {
     /// Returns the pixels of an image.
     pub fn load(&self, row: &ImageRow) -> Result<Rgb, Failure> {
         let picture = match row.place {
-            Place::Whole => self.decoded(&row.file),
+            Place::Whole => self.decoded(&row.file, decode),
             Place::Frame(n) => self.decoded_frame(&row.file, (n as usize).saturating_sub(1)),
             Place::Row(n) => self.packed_row(&row.file, n),
-            Place::Crop { x, y, side } => self.decoded(&row.file).map(|p| p.cut_around(x.into(), y.into(), side as usize)),
+            Place::Crop { x, y, side } => self.decoded(&row.file, decode).map(|p| p.cut_around(x.into(), y.into(), side as usize)),
         };
-        picture.map_err(|failure| failure.while_doing(format!("image `{}`", row.id)))
+        picture.map_err(of(row))
     }
 
-    fn decoded(&self, file: &Digest) -> Result<Rgb, Failure> {
+    /// Writes the pixels of an image, stretched to the size of `to`, into `to`; the aspect ratio is not kept.
+    pub fn stretched(&self, row: &ImageRow, filter: Filter, scaler: &mut Scaler, to: &mut Rgb) -> Result<(), Failure> {
+        let wanted = [to.width(), to.height()];
+        let picture = match (row.place, filter) {
+            (Place::Whole, Filter::Draft) => self.decoded(&row.file, |bytes| decode_draft(bytes, wanted)).map_err(of(row)),
+            _ => self.load(row),
+        };
+        scaler.resize(&picture?, to, filter)
+    }
+
+    fn decoded(&self, file: &Digest, decode: impl FnOnce(&[u8]) -> Result<Rgb, Failure>) -> Result<Rgb, Failure> {
         let path = self.files.path(file)?;
         decode(&checked(&path, file)?).map_err(|failure| failure.while_doing(format!("`{}`", path.display())))
     }
@@ -141,6 +151,11 @@ impl<'a> Pictures<'a> {
         open.insert(*digest, Arc::clone(&packed));
         Ok(packed)
     }
+}
+
+/// Says which image it was that failed.
+fn of(row: &ImageRow) -> impl Fn(Failure) -> Failure {
+    move |failure| failure.while_doing(format!("image `{}`", row.id))
 }
 
 /// What is held is whole at any time, whoever panicked meanwhile.

@@ -49,7 +49,7 @@ fn preprocessing(how: &Preprocessing) -> Value {
     let (mean, std) = how.normalisation.mean_and_deviation();
     let interpolation = match how.filter {
         Filter::Nearest => "nearest",
-        Filter::Bilinear => "bilinear",
+        Filter::Bilinear | Filter::Draft => "bilinear",
         Filter::Bicubic => "bicubic",
     };
     // Pictures are squeezed into the square, and nothing is cut off.

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use flow::data::{
     FeatureTable, Folder, Folds, Guard, HyperKvasir, IdList, ImageTable, Isic2019, Isic2020, Labels, Layout, Lists, Npz, PathTable,
-    PoolWeights, Prints, Scan, Split, SplitLists, decode, frames, hash_file, header, read_ids, read_rows, read_whole_numbers,
+    PoolWeights, Prints, Scan, Split, SplitLists, decode, decode_draft, frames, hash_file, header, read_ids, read_rows, read_whole_numbers,
 };
 use flow::diagnostic::{Failure, Source};
 use flow::model::{Allowed, ModelFile, Vit, Xcit, import};
@@ -278,8 +278,10 @@ fn picture(bytes: &[u8]) -> String {
 }
 
 fn picture_files(root: &Path) -> Target {
-    let seeds = files(&root.join("tests/golden/pictures"), &["jpg", "png", "bmp", "tif", "webp"]);
-    Target { name: "picture_files", seeds, at_once: PICTURES, inputs: 3000, read: Box::new(picture) }
+    let pictures = files(&root.join("tests/golden/pictures"), &["jpg", "png", "bmp", "tif", "webp"]);
+    let seeds = [pictures, files(&root.join("tests/golden/drafts"), &["jpg"])].concat();
+    let read = |bytes: &[u8]| [picture(bytes), said(decode_draft(bytes, [1, 1]))].join("|");
+    Target { name: "picture_files", seeds, at_once: PICTURES, inputs: 3000, read: Box::new(read) }
 }
 
 fn dicom_files(root: &Path) -> Target {

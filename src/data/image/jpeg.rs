@@ -1,16 +1,19 @@
 //! JPEG by zune-jpeg itself: `image` hides whether a file is damaged, and DICOM says itself what colours its JPEGs hold.
 
-use zune_jpeg::JpegDecoder;
 use zune_jpeg::zune_core::bytestream::ZCursor;
 use zune_jpeg::zune_core::colorspace::ColorSpace;
 use zune_jpeg::zune_core::options::DecoderOptions;
+use zune_jpeg::{ImageInfo, JpegDecoder};
 
+use super::draft;
 use super::jpeg_segments::{first_scan, has_adobe_marker, without_tables};
 use super::limits::{MAX_DECODER_BYTES, checked, plausible};
 use crate::diagnostic::{Context, Failure, count};
 
 /// A block of 8 x 8 pixels takes at least one bit, in its first scan.
 const PIXELS_OF_A_BYTE: usize = 512;
+/// What was being done when it failed.
+const WHAT: &str = "failed to decode the JPEG";
 
 /// The samples of a picture.
 pub struct Samples {
@@ -77,14 +80,33 @@ pub fn decode(bytes: &[u8], colours: Colours) -> Result<Samples, Failure> {
     }
 }
 
-fn attempt(bytes: &[u8], colours: Colours, strict: bool) -> Result<Samples, Failure> {
-    let what = || "failed to decode the JPEG";
-    let options = options(strict);
-    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options);
-    decoder.decode_headers().doing(what)?;
+/// Decodes a JPEG at one `by`th of its size, as [`draft::decode`] does. Nothing where the file is of a kind that has to be decoded whole, or is
+/// damaged, which [`decode`] then tells.
+pub fn decode_draft(bytes: &[u8], by: usize) -> Option<Samples> {
+    let (decoder, info, (width, height)) = opened(bytes, false).ok()?;
+    let kind = match (info.components, decoder.input_colorspace()?) {
+        (1, _) => draft::Kind::Grey,
+        (3, ColorSpace::YCbCr) => draft::Kind::YCbCr,
+        (3, ColorSpace::RGB) => draft::Kind::Rgb,
+        _ => return None,
+    };
+    let values = draft::decode(bytes, [width, height], by, kind)?;
+    let (width, height) = (width.div_ceil(by), height.div_ceil(by));
+    Some(Samples { width, height, channels: values.len() / (width * height), values, tags: info.exif_data })
+}
+
+/// A decoder that has read the header of a file that may be decoded: whole as far as that can be told, and not too large.
+fn opened(bytes: &[u8], strict: bool) -> Result<(JpegDecoder<ZCursor<&[u8]>>, ImageInfo, (usize, usize)), Failure> {
+    let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options(strict));
+    decoder.decode_headers().doing(|| WHAT)?;
     let info = decoder.info().ok_or_else(|| Failure::new("the JPEG has no header"))?;
-    let (width, height) = checked(info.width.into(), info.height.into())?;
-    whole(bytes, (width, height))?;
+    let size = checked(info.width.into(), info.height.into())?;
+    whole(bytes, size)?;
+    Ok((decoder, info, size))
+}
+
+fn attempt(bytes: &[u8], colours: Colours, strict: bool) -> Result<Samples, Failure> {
+    let (mut decoder, info, (width, height)) = opened(bytes, strict)?;
     // The samples, and where there are several scans 16 bits for each besides.
     let needs = width as u64 * height as u64 * u64::from(info.components) * 3;
     if needs > MAX_DECODER_BYTES {
@@ -99,8 +121,8 @@ fn attempt(bytes: &[u8], colours: Colours, strict: bool) -> Result<Samples, Fail
         (3 | 4, _) => (ColorSpace::RGB, 3),
         (other, _) => return Err(Failure::new(format!("the JPEG has {}: expected 1, 3 or 4", count(other.into(), "component")))),
     };
-    decoder.set_options(options.jpeg_set_out_colorspace(wanted));
-    let values = decoder.decode().doing(what)?;
+    decoder.set_options(options(strict).jpeg_set_out_colorspace(wanted));
+    let values = decoder.decode().doing(|| WHAT)?;
     match values.len() == width * height * channels {
         true => Ok(Samples { width, height, channels, values, tags: info.exif_data }),
         false => Err(Failure::new("failed to decode the JPEG: it has another size than its header says")),

@@ -10,18 +10,18 @@ const DHT: u8 = 0xc4;
 const APP14: u8 = 0xee;
 
 /// A segment that is whole.
-struct Segment<'a> {
-    marker: u8,
+pub(super) struct Segment<'a> {
+    pub(super) marker: u8,
     /// Where its marker stands, behind all padding.
     start: usize,
     /// Where the next one may begin.
-    end: usize,
+    pub(super) end: usize,
     /// What follows its length.
-    body: &'a [u8],
+    pub(super) body: &'a [u8],
 }
 
 /// Goes through the segments, up to the first scan's or one that is not whole; rubbish between them is passed over.
-fn segments(bytes: &[u8]) -> impl Iterator<Item = Segment<'_>> {
+pub(super) fn segments(bytes: &[u8]) -> impl Iterator<Item = Segment<'_>> {
     let mut at = Some(2);
     std::iter::from_fn(move || {
         let from = at.take()?;
@@ -67,7 +67,7 @@ pub(super) fn without_tables(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// Whether a decoder takes these Huffman tables (B.2.4.2 and, for the codes, C.2).
-fn are_sound(mut tables: &[u8]) -> bool {
+pub(super) fn are_sound(mut tables: &[u8]) -> bool {
     while let Some((&[place, ref counts @ ..], rest)) = tables.split_first_chunk::<17>() {
         let n_symbols = counts.iter().map(|n| usize::from(*n)).sum();
         // Codes of one length follow each other, and go on twice as far apart at the next; all ones is none.

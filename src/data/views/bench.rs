@@ -29,10 +29,9 @@ pub fn time_pictures(
         images.rows().par_iter().try_for_each_init(
             || (Scaler::new(), Rgb::default()),
             |(scaler, scaled), row| {
-                let picture = pictures.load(row)?;
-                let [width, height] = size([picture.width(), picture.height()]);
+                let [width, height] = size([row.width, row.height].map(|side| side as usize));
                 scaled.reshape(width, height);
-                scaler.resize(&picture, scaled, filter)
+                pictures.stretched(row, filter, scaler, scaled)
             },
         )
     })

@@ -89,7 +89,7 @@ impl<'a> Held<'a> {
                     desk.picture.pixels_mut().copy_from_slice(&pixels[image * bytes..][..bytes]);
                 }
                 Source::Each { pictures, rows } => {
-                    desk.scaler.resize(&pictures.load(&rows[image])?, &mut desk.picture, self.filter)?;
+                    pictures.stretched(&rows[image], self.filter, &mut desk.scaler, &mut desk.picture)?;
                 }
             }
             desk.holds = (self.number, image);
@@ -125,7 +125,7 @@ fn load_all(images: &ImageTable, pictures: &Pictures, base: usize, filter: Filte
                     monitor.progress(n, total, "image", &[]);
                 }
                 scaled.reshape(base, base);
-                let loaded = pictures.load(row).and_then(|picture| scaler.resize(&picture, scaled, filter));
+                let loaded = pictures.stretched(row, filter, scaler, scaled);
                 out.copy_from_slice(scaled.pixels());
                 loaded.err().map(|failure| failure.message().to_string())
             },
