@@ -83,7 +83,7 @@ pub fn decode(bytes: &[u8], colours: Colours) -> Result<Samples, Failure> {
 /// Decodes a JPEG at one `by`th of its size, as [`draft::decode`] does. Nothing where the file is of a kind that has to be decoded whole, or is
 /// damaged, which [`decode`] then tells.
 pub fn decode_draft(bytes: &[u8], by: usize) -> Option<Samples> {
-    let (decoder, info, (width, height)) = opened(bytes, false).ok()?;
+    let Opened { decoder, info, width, height } = opened(bytes, false).ok()?;
     let kind = match (info.components, decoder.input_colorspace()?) {
         (1, _) => draft::Kind::Grey,
         (3, ColorSpace::YCbCr) => draft::Kind::YCbCr,
@@ -95,18 +95,26 @@ pub fn decode_draft(bytes: &[u8], by: usize) -> Option<Samples> {
     Some(Samples { width, height, channels: values.len() / (width * height), values, tags: info.exif_data })
 }
 
-/// A decoder that has read the header of a file that may be decoded: whole as far as that can be told, and not too large.
-fn opened(bytes: &[u8], strict: bool) -> Result<(JpegDecoder<ZCursor<&[u8]>>, ImageInfo, (usize, usize)), Failure> {
+/// A decoder that has read a header.
+struct Opened<'a> {
+    decoder: JpegDecoder<ZCursor<&'a [u8]>>,
+    info: ImageInfo,
+    width: usize,
+    height: usize,
+}
+
+/// Opens a file that may be decoded: whole as far as that can be told, and not too large.
+fn opened(bytes: &[u8], strict: bool) -> Result<Opened<'_>, Failure> {
     let mut decoder = JpegDecoder::new_with_options(ZCursor::new(bytes), options(strict));
     decoder.decode_headers().doing(|| WHAT)?;
     let info = decoder.info().ok_or_else(|| Failure::new("the JPEG has no header"))?;
-    let size = checked(info.width.into(), info.height.into())?;
-    whole(bytes, size)?;
-    Ok((decoder, info, size))
+    let (width, height) = checked(info.width.into(), info.height.into())?;
+    whole(bytes, (width, height))?;
+    Ok(Opened { decoder, info, width, height })
 }
 
 fn attempt(bytes: &[u8], colours: Colours, strict: bool) -> Result<Samples, Failure> {
-    let (mut decoder, info, (width, height)) = opened(bytes, strict)?;
+    let Opened { mut decoder, info, width, height } = opened(bytes, strict)?;
     // The samples, and where there are several scans 16 bits for each besides.
     let needs = width as u64 * height as u64 * u64::from(info.components) * 3;
     if needs > MAX_DECODER_BYTES {
