@@ -17,7 +17,7 @@ mod product; // one with AVX-512
 #[cfg(target_arch = "x86_64")]
 mod tile; // its innermost loop
 #[cfg(target_arch = "x86_64")]
-mod tile_of_rows; // the same for rows that are read where they lie
+mod whole_tile; // the same for tiles of the largest size
 #[cfg(target_arch = "x86_64")]
 mod matrix_unit; // what multiplies whole tiles of bf16
 #[cfg(target_arch = "x86_64")]

@@ -2,8 +2,8 @@
 //!
 //! As in Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication": `b` is gathered in panels of 32 columns and
 //! up to 384 steps of depth, which stay in the third cache, `a` in eight tiles' rows, which stay in the second; both are transposed on the
-//! way where need be. A tile reads `a` where it lies, if its columns lie side by side, as in a gradient of weights, or its rows do and
-//! come in whole tiles: gathering them cost one part in twenty. Each sum goes over the depth in the same order, in blocks that depend on
+//! way where need be. A tile reads `a` where it lies, if its rows lie side by side and come in whole tiles: gathering them cost one part in
+//! twenty. Each sum goes over the depth in the same order, in blocks that depend on
 //! the depth alone, so a number has the same bits however the target is cut into parts.
 
 use std::arch::x86_64::*;
@@ -15,7 +15,7 @@ use rayon::prelude::*;
 
 use super::matmul::{Matrix, Place, Start};
 use super::tile::{COLUMNS, LANES, ROWS, Target, any_tile, mask, transpose};
-use super::tile_of_rows::{STEPS, tile_of_rows};
+use super::whole_tile::{STEPS, gathered_tile, tile_of_rows};
 
 /// How much of `b` is gathered at once at most: 2.25 MiB.
 const DEPTH: usize = 384;
@@ -179,18 +179,16 @@ impl Slab<'_> {
     #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
     unsafe fn block(&self, rows: Range<usize>, height: usize, gathered: *mut f32) {
         let steps = self.a.columns;
-        let as_it_lies = self.a.row_stride == 1;
-        // All of these tiles can read the rows of `a` where they lie.
-        let whole = self.b_gathered
-            && self.a.column_stride == 1
-            && (height, rows.len() % ROWS, steps % STEPS) == (ROWS, 0, 0)
-            && (self.b.columns - 1) % COLUMNS >= LANES;
+        let is_deep = self.b_gathered && steps.is_multiple_of(STEPS);
+        // The rows of whole tiles are read where they lie, if they lie side by side and every panel is wide; the others are gathered.
+        let are_read = is_deep && height == ROWS && self.a.column_stride == 1 && (self.b.columns - 1) % COLUMNS >= LANES;
+        let n_read = if are_read { rows.len() / ROWS } else { 0 };
         let from = |i: usize| self.a.data.as_ptr().wrapping_add(i * self.a.row_stride);
+        let gathered = |tile: usize| gathered.wrapping_add(tile * LANES * steps);
+        let left = rows.start + n_read * ROWS..rows.end;
         // SAFETY: see `slabs`.
         unsafe {
-            if !as_it_lies && !whole {
-                gather_rows(from(rows.start), self.a, (rows.len(), height), gathered);
-            }
+            gather_rows(from(left.start), self.a, (left.len(), height), gathered(n_read));
             for (panel, j) in (0..self.b.columns).step_by(COLUMNS).enumerate() {
                 for (tile, i) in rows.clone().step_by(height).enumerate() {
                     let target = Target {
@@ -201,14 +199,12 @@ impl Slab<'_> {
                     };
                     let sides = (height.min(rows.end - i), COLUMNS.min(self.b.columns - j));
                     let panel = self.panels.add(panel * self.strides.0);
-                    if whole {
+                    if tile < n_read {
                         tile_of_rows(steps, from(i), self.a.row_stride, panel, target, sides.1);
+                    } else if is_deep && sides.0 == ROWS && sides.1 > LANES {
+                        gathered_tile(steps, gathered(tile), panel, target, sides.1);
                     } else {
-                        let a = match as_it_lies {
-                            true => (from(i), self.a.column_stride),
-                            false => (gathered.add(tile * LANES * steps).cast_const(), LANES),
-                        };
-                        any_tile(sides, steps, a, (panel, self.strides.1), target);
+                        any_tile(sides, steps, gathered(tile), (panel, self.strides.1), target);
                     }
                 }
             }
@@ -233,7 +229,12 @@ unsafe fn gather(from: *const f32, strides: (usize, usize), (rows, steps): (usiz
         let here = LANES.min(steps - p);
         // SAFETY: i below `rows`, p below `steps`.
         unsafe {
-            if strides.1 == 1 {
+            if strides.0 == 1 {
+                for q in p..p + here {
+                    _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add((q + LANES) * strides.1).cast());
+                    _mm512_storeu_ps(out.add(q * out_stride), _mm512_maskz_loadu_ps(mask(rows), from.add(q * strides.1)));
+                }
+            } else if strides.1 == 1 {
                 // What is gathered next lies below.
                 (rows..2 * rows).for_each(|i| _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(i * strides.0 + p).cast()));
                 transpose((rows, here), from.add(p), strides.0, out.add(p * out_stride), out_stride);

@@ -1,7 +1,7 @@
 //! The innermost loop of a product, in AVX-512: a tile of up to 14 rows by 32 columns stays in registers while the depth goes by.
 //!
 //! 28 of the 32 registers hold sums, so that each number of `b` that is loaded is used 14 times and each of `a` 32 times: per step of
-//! depth 28 multiply-adds against 16 loads. `b` comes gathered (see `product`), which keeps the loads in order and near; each step asks for
+//! depth 28 multiply-adds against 16 loads. Both sides come gathered (see `product`), which keeps the loads in order and near; each step asks for
 //! what is needed some steps later, and for the target's rows one by one: asked for at once, they kept both sides waiting.
 
 use std::arch::x86_64::*;
@@ -28,12 +28,12 @@ pub struct Target {
 /// target (M × columns) = or += a (M × depth) · b (depth × columns), with 16·(V - 1) < columns ≤ 16·V.
 ///
 /// # Safety
-/// `a` and `b` are valid for M and for `columns` numbers `depth` times, each with where the first lie and how far it is to the next; the
-/// target and its bias are valid for `columns`. AVX-512 is there.
+/// `a` is gathered: M of 16 numbers, `depth` times. `b` is valid for `columns` numbers as often, with where the first lie and how far it is to
+/// the next; the target and its bias are valid for `columns`. AVX-512 is there.
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
 unsafe fn tile<const M: usize, const V: usize>(
     depth: usize,
-    (mut a, a_stride): (*const f32, usize),
+    mut a: *const f32,
     (mut b, b_stride): (*const f32, usize),
     target: Target,
     columns: usize,
@@ -47,16 +47,15 @@ unsafe fn tile<const M: usize, const V: usize>(
         macro_rules! step {
             ($ahead:literal) => {
                 let from = b.wrapping_add($ahead * b_stride);
-                let soon = a.wrapping_add(($ahead + 10) * a_stride);
+                let soon = a.wrapping_add(($ahead + 10) * LANES);
                 _mm_prefetch::<_MM_HINT_T0>(soon.cast());
-                _mm_prefetch::<_MM_HINT_T0>(soon.wrapping_add(M - 1).cast());
                 (0..V).for_each(|v| _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(12 * b_stride + LANES * v).cast()));
                 let mut row = [_mm512_setzero_ps(); V];
                 for v in 0..V {
                     row[v] = _mm512_maskz_loadu_ps(lanes(v), from.add(LANES * v));
                 }
                 for i in 0..M {
-                    let x = _mm512_set1_ps(*a.add($ahead * a_stride + i));
+                    let x = _mm512_set1_ps(*a.add($ahead * LANES + i));
                     for v in 0..V {
                         sums[i][v] = _mm512_fmadd_ps(x, row[v], sums[i][v]);
                     }
@@ -73,11 +72,11 @@ unsafe fn tile<const M: usize, const V: usize>(
             step!(1);
             step!(2);
             step!(3);
-            (a, b, left) = (a.wrapping_add(4 * a_stride), b.wrapping_add(4 * b_stride), left - 4);
+            (a, b, left) = (a.wrapping_add(4 * LANES), b.wrapping_add(4 * b_stride), left - 4);
         }
         while left > 0 {
             step!(0);
-            (a, b, left) = (a.wrapping_add(a_stride), b.wrapping_add(b_stride), left - 1);
+            (a, b, left) = (a.wrapping_add(LANES), b.wrapping_add(b_stride), left - 1);
         }
         finish(&sums, target, columns);
     }
@@ -116,7 +115,7 @@ pub unsafe fn finish<const M: usize, const V: usize>(sums: &[[__m512; V]; M], ta
 /// # Safety
 /// As [`tile`], with 0 < rows ≤ 14 and 0 < columns ≤ 32.
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
-pub unsafe fn any_tile((rows, columns): (usize, usize), depth: usize, a: (*const f32, usize), b: (*const f32, usize), target: Target) {
+pub unsafe fn any_tile((rows, columns): (usize, usize), depth: usize, a: *const f32, b: (*const f32, usize), target: Target) {
     macro_rules! of_rows {
         ($($m:literal)*) => {
             // SAFETY: the caller's promise.
