@@ -85,6 +85,32 @@ macro_rules! numbers_of_b {
     };
 }
 
+/// Runs code that adds to a tile's sums, in registers 0 to 27, two for a row; registers 28 to 31 are free.
+macro_rules! add_to {
+    ($sums:ident, [$($code:expr,)*] $($operands:tt)*) => {
+        asm!(
+            $($code,)*
+            $($operands)*
+            inout("zmm0") $sums[0][0], inout("zmm1") $sums[0][1],
+            inout("zmm2") $sums[1][0], inout("zmm3") $sums[1][1],
+            inout("zmm4") $sums[2][0], inout("zmm5") $sums[2][1],
+            inout("zmm6") $sums[3][0], inout("zmm7") $sums[3][1],
+            inout("zmm8") $sums[4][0], inout("zmm9") $sums[4][1],
+            inout("zmm10") $sums[5][0], inout("zmm11") $sums[5][1],
+            inout("zmm12") $sums[6][0], inout("zmm13") $sums[6][1],
+            inout("zmm14") $sums[7][0], inout("zmm15") $sums[7][1],
+            inout("zmm16") $sums[8][0], inout("zmm17") $sums[8][1],
+            inout("zmm18") $sums[9][0], inout("zmm19") $sums[9][1],
+            inout("zmm20") $sums[10][0], inout("zmm21") $sums[10][1],
+            inout("zmm22") $sums[11][0], inout("zmm23") $sums[11][1],
+            inout("zmm24") $sums[12][0], inout("zmm25") $sums[12][1],
+            inout("zmm26") $sums[13][0], inout("zmm27") $sums[13][1],
+            out("zmm28") _, out("zmm29") _, out("zmm30") _, out("zmm31") _,
+            options(nostack, readonly),
+        )
+    };
+}
+
 /// target (14 × columns) = or += a (14 × depth, rows `a_stride` numbers apart) · b (a gathered panel).
 ///
 /// # Safety
@@ -117,35 +143,38 @@ pub unsafe fn tile_of_rows(depth: usize, a: *const f32, a_stride: usize, b: *con
     }
     // SAFETY: the caller's promise: each step reads one number of each row and 32 of `b`; prefetching may reach anywhere.
     unsafe {
-        asm!(
-            "2:",
-            step!("0", "{p0} + 128"),
-            step!("1", "{p0} + {s} + 128"),
-            step!("2", "{p2} + 128"),
-            step!("3", "{p2} + {s} + 128"),
-            step!("4", "{p4} + 128"),
-            step!("5", "{p4} + {s} + 128"),
-            step!("6", "{p6} + 128"),
-            step!("7", "{p6} + {s} + 128"),
-            step!("8", "{p8} + 128"),
-            step!("9", "{p8} + {s} + 128"),
-            step!("10", "{p10} + 128"),
-            step!("11", "{p10} + {s} + 128"),
-            step!("12", "{p12} + 128"),
-            step!("13", "{p12} + {s} + 128"),
-            step!("14", "{t}"),
-            step!("15", "{t} + 64"),
-            "add {p0}, 64",
-            "add {p2}, 64",
-            "add {p4}, 64",
-            "add {p6}, 64",
-            "add {p8}, 64",
-            "add {p10}, 64",
-            "add {p12}, 64",
-            "add {b}, 2048",
-            "add {t}, {ts}",
-            "sub {left}, 1",
-            "jnz 2b",
+        add_to!(
+            sums,
+            [
+                "2:",
+                step!("0", "{p0} + 128"),
+                step!("1", "{p0} + {s} + 128"),
+                step!("2", "{p2} + 128"),
+                step!("3", "{p2} + {s} + 128"),
+                step!("4", "{p4} + 128"),
+                step!("5", "{p4} + {s} + 128"),
+                step!("6", "{p6} + 128"),
+                step!("7", "{p6} + {s} + 128"),
+                step!("8", "{p8} + 128"),
+                step!("9", "{p8} + {s} + 128"),
+                step!("10", "{p10} + 128"),
+                step!("11", "{p10} + {s} + 128"),
+                step!("12", "{p12} + 128"),
+                step!("13", "{p12} + {s} + 128"),
+                step!("14", "{t}"),
+                step!("15", "{t} + 64"),
+                "add {p0}, 64",
+                "add {p2}, 64",
+                "add {p4}, 64",
+                "add {p6}, 64",
+                "add {p8}, 64",
+                "add {p10}, 64",
+                "add {p12}, 64",
+                "add {b}, 2048",
+                "add {t}, {ts}",
+                "sub {left}, 1",
+                "jnz 2b",
+            ]
             p0 = inout(reg) a => _,
             p2 = inout(reg) a.wrapping_add(2 * a_stride) => _,
             p4 = inout(reg) a.wrapping_add(4 * a_stride) => _,
@@ -159,22 +188,6 @@ pub unsafe fn tile_of_rows(depth: usize, a: *const f32, a_stride: usize, b: *con
             left = inout(reg) depth / STEPS => _,
             s = in(reg) a_stride * size_of::<f32>(),
             ts = in(reg) target.stride * size_of::<f32>(),
-            inout("zmm0") sums[0][0], inout("zmm1") sums[0][1],
-            inout("zmm2") sums[1][0], inout("zmm3") sums[1][1],
-            inout("zmm4") sums[2][0], inout("zmm5") sums[2][1],
-            inout("zmm6") sums[3][0], inout("zmm7") sums[3][1],
-            inout("zmm8") sums[4][0], inout("zmm9") sums[4][1],
-            inout("zmm10") sums[5][0], inout("zmm11") sums[5][1],
-            inout("zmm12") sums[6][0], inout("zmm13") sums[6][1],
-            inout("zmm14") sums[7][0], inout("zmm15") sums[7][1],
-            inout("zmm16") sums[8][0], inout("zmm17") sums[8][1],
-            inout("zmm18") sums[9][0], inout("zmm19") sums[9][1],
-            inout("zmm20") sums[10][0], inout("zmm21") sums[10][1],
-            inout("zmm22") sums[11][0], inout("zmm23") sums[11][1],
-            inout("zmm24") sums[12][0], inout("zmm25") sums[12][1],
-            inout("zmm26") sums[13][0], inout("zmm27") sums[13][1],
-            out("zmm28") _, out("zmm29") _, out("zmm30") _, out("zmm31") _,
-            options(nostack, readonly),
         );
         finish(&sums, target, columns);
     }
@@ -210,46 +223,33 @@ pub unsafe fn gathered_tile(depth: usize, a: *const f32, b: *const f32, target: 
     }
     // SAFETY: as above.
     unsafe {
-        asm!(
-            "2:",
-            "prefetcht0 byte ptr [{t}]",
-            "prefetcht0 byte ptr [{t} + 64]",
-            step!("0"),
-            step!("1"),
-            step!("2"),
-            step!("3"),
-            "prefetcht0 byte ptr [{t} + {ts}]",
-            "prefetcht0 byte ptr [{t} + {ts} + 64]",
-            step!("4"),
-            step!("5"),
-            step!("6"),
-            step!("7"),
-            "add {a}, 512",
-            "add {b}, 1024",
-            "lea {t}, [{t} + 2*{ts}]",
-            "sub {left}, 1",
-            "jnz 2b",
+        add_to!(
+            sums,
+            [
+                "2:",
+                "prefetcht0 byte ptr [{t}]",
+                "prefetcht0 byte ptr [{t} + 64]",
+                step!("0"),
+                step!("1"),
+                step!("2"),
+                step!("3"),
+                "prefetcht0 byte ptr [{t} + {ts}]",
+                "prefetcht0 byte ptr [{t} + {ts} + 64]",
+                step!("4"),
+                step!("5"),
+                step!("6"),
+                step!("7"),
+                "add {a}, 512",
+                "add {b}, 1024",
+                "lea {t}, [{t} + 2*{ts}]",
+                "sub {left}, 1",
+                "jnz 2b",
+            ]
             a = inout(reg) a => _,
             b = inout(reg) b => _,
             t = inout(reg) target.at => _,
             left = inout(reg) depth / 8 => _,
             ts = in(reg) target.stride * size_of::<f32>(),
-            inout("zmm0") sums[0][0], inout("zmm1") sums[0][1],
-            inout("zmm2") sums[1][0], inout("zmm3") sums[1][1],
-            inout("zmm4") sums[2][0], inout("zmm5") sums[2][1],
-            inout("zmm6") sums[3][0], inout("zmm7") sums[3][1],
-            inout("zmm8") sums[4][0], inout("zmm9") sums[4][1],
-            inout("zmm10") sums[5][0], inout("zmm11") sums[5][1],
-            inout("zmm12") sums[6][0], inout("zmm13") sums[6][1],
-            inout("zmm14") sums[7][0], inout("zmm15") sums[7][1],
-            inout("zmm16") sums[8][0], inout("zmm17") sums[8][1],
-            inout("zmm18") sums[9][0], inout("zmm19") sums[9][1],
-            inout("zmm20") sums[10][0], inout("zmm21") sums[10][1],
-            inout("zmm22") sums[11][0], inout("zmm23") sums[11][1],
-            inout("zmm24") sums[12][0], inout("zmm25") sums[12][1],
-            inout("zmm26") sums[13][0], inout("zmm27") sums[13][1],
-            out("zmm28") _, out("zmm29") _, out("zmm30") _, out("zmm31") _,
-            options(nostack, readonly),
         );
         finish(&sums, target, columns);
     }
