@@ -3,8 +3,8 @@
 //! As in Goto and van de Geijn 2008, "Anatomy of high-performance matrix multiplication": `b` is gathered in panels of 32 columns and
 //! up to 384 steps of depth, which stay in the third cache, `a` in eight tiles' rows, which stay in the second; both are transposed on the
 //! way where need be. A tile reads `a` where it lies, if its rows lie side by side and come in whole tiles: gathering them cost one part in
-//! twenty. Each sum goes over the depth in the same order, in blocks that depend on
-//! the depth alone, so a number has the same bits however the target is cut into parts.
+//! twenty. Each sum goes over the depth in the same order, in blocks that depend on the depth alone, so a number has the same bits however
+//! the target is cut into parts.
 
 use std::arch::x86_64::*;
 use std::cell::RefCell;
