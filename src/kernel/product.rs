@@ -215,10 +215,24 @@ impl Slab<'_> {
 /// Gathers rows of `a`, `height` of them for each tile: for each step 16 numbers, those beyond the tile's rows anything.
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
 unsafe fn gather_rows(from: *const f32, a: Matrix<'_>, (rows, height): (usize, usize), out: *mut f32) {
-    for (tile, i) in (0..rows).step_by(height).enumerate() {
-        let sides = (height.min(rows - i), a.columns);
-        // SAFETY: rows and steps lie inside `a` by the caller's promise.
-        unsafe { gather(from.add(i * a.row_stride), (a.row_stride, a.column_stride), sides, out.add(tile * LANES * a.columns), LANES) };
+    let tiles = || (0..rows).step_by(height).enumerate();
+    // SAFETY: rows and steps lie inside `a` by the caller's promise. Prefetching may reach anywhere.
+    unsafe {
+        if a.row_stride == 1 {
+            // Step by step, as memory likes to be read.
+            for p in 0..a.columns {
+                let (from, to) = (from.add(p * a.column_stride), out.add(p * LANES));
+                for (tile, i) in tiles() {
+                    _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(8 * a.column_stride + i).cast());
+                    _mm512_store_ps(to.add(tile * LANES * a.columns), _mm512_maskz_loadu_ps(mask(rows - i), from.add(i)));
+                }
+            }
+            return;
+        }
+        for (tile, i) in tiles() {
+            let sides = (height.min(rows - i), a.columns);
+            gather(from.add(i * a.row_stride), (a.row_stride, a.column_stride), sides, out.add(tile * LANES * a.columns), LANES);
+        }
     }
 }
 
@@ -229,12 +243,7 @@ unsafe fn gather(from: *const f32, strides: (usize, usize), (rows, steps): (usiz
         let here = LANES.min(steps - p);
         // SAFETY: i below `rows`, p below `steps`.
         unsafe {
-            if strides.0 == 1 {
-                for q in p..p + here {
-                    _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add((q + LANES) * strides.1).cast());
-                    _mm512_storeu_ps(out.add(q * out_stride), _mm512_maskz_loadu_ps(mask(rows), from.add(q * strides.1)));
-                }
-            } else if strides.1 == 1 {
+            if strides.1 == 1 {
                 // What is gathered next lies below.
                 (rows..2 * rows).for_each(|i| _mm_prefetch::<_MM_HINT_T0>(from.wrapping_add(i * strides.0 + p).cast()));
                 transpose((rows, here), from.add(p), strides.0, out.add(p * out_stride), out_stride);

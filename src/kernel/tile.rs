@@ -78,26 +78,12 @@ unsafe fn tile<const M: usize, const V: usize>(
             step!(0);
             (a, b, left) = (a.wrapping_add(LANES), b.wrapping_add(b_stride), left - 1);
         }
-        finish(&sums, target, columns);
-    }
-}
-
-/// Puts a tile's sums where they go.
-///
-/// # Safety
-/// The target and its bias are valid for `columns`, with 16·(V - 1) < columns ≤ 16·V. AVX-512 is there.
-#[inline]
-#[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
-pub unsafe fn finish<const M: usize, const V: usize>(sums: &[[__m512; V]; M], target: Target, columns: usize) {
-    let last = mask(columns - LANES * (V - 1));
-    let lanes = |v: usize| if v + 1 == V { last } else { !0 };
-    // SAFETY: the caller's promise.
-    unsafe {
+        // Here and not in a function of its own, so that the sums stay in registers.
         for v in 0..V {
             let bias = if target.bias.is_null() { None } else { Some(_mm512_maskz_loadu_ps(lanes(v), target.bias.add(LANES * v))) };
-            for (i, sums) in sums.iter().enumerate() {
+            for i in 0..M {
                 let at = target.at.add(i * target.stride + LANES * v);
-                let mut sum = sums[v];
+                let mut sum = sums[i][v];
                 if target.add {
                     sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(lanes(v), at));
                 }

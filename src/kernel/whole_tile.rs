@@ -8,9 +8,9 @@
 //! so its bits are the same.
 
 use std::arch::asm;
-use std::arch::x86_64::*;
+use std::mem::offset_of;
 
-use super::tile::{ROWS, Target, finish};
+use super::tile::{LANES, Target, mask};
 
 /// What the depth must be a multiple of: one line of each row, of which each step asks for one that is needed later.
 pub const STEPS: usize = 16;
@@ -85,28 +85,110 @@ macro_rules! numbers_of_b {
     };
 }
 
-/// Runs code that adds to a tile's sums, in registers 0 to 27, two for a row; registers 28 to 31 are free.
-macro_rules! add_to {
-    ($sums:ident, [$($code:expr,)*] $($operands:tt)*) => {
+/// Code for the sums of each row, by the names of their registers.
+macro_rules! of_rows {
+    ($code:ident) => {
+        concat!(
+            $code!("0", "1"),
+            $code!("2", "3"),
+            $code!("4", "5"),
+            $code!("6", "7"),
+            $code!("8", "9"),
+            $code!("10", "11"),
+            $code!("12", "13"),
+            $code!("14", "15"),
+            $code!("16", "17"),
+            $code!("18", "19"),
+            $code!("20", "21"),
+            $code!("22", "23"),
+            $code!("24", "25"),
+            $code!("26", "27"),
+        )
+    };
+}
+
+macro_rules! start_at_zero {
+    ($one:literal, $two:literal) => {
+        concat!("vpxord zmm", $one, ", zmm", $one, ", zmm", $one, "\n", "vpxord zmm", $two, ", zmm", $two, ", zmm", $two, "\n")
+    };
+}
+
+macro_rules! add_target {
+    ($one:literal, $two:literal) => {
+        concat!(
+            "vaddps zmm",
+            $one,
+            ", zmm",
+            $one,
+            ", zmmword ptr [{t}]\n",
+            "vaddps zmm",
+            $two,
+            "{{{last}}}, zmm",
+            $two,
+            ", zmmword ptr [{t} + 64]\n",
+            "add {t}, {ts}\n",
+        )
+    };
+}
+
+macro_rules! add_bias {
+    ($one:literal, $two:literal) => {
+        concat!("vaddps zmm", $one, ", zmm", $one, ", zmm28\n", "vaddps zmm", $two, ", zmm", $two, ", zmm29\n")
+    };
+}
+
+macro_rules! store {
+    ($one:literal, $two:literal) => {
+        concat!(
+            "vmovups zmmword ptr [{t}], zmm",
+            $one,
+            "\n",
+            "vmovups zmmword ptr [{t} + 64]{{{last}}}, zmm",
+            $two,
+            "\n",
+            "add {t}, {ts}\n",
+        )
+    };
+}
+
+/// Runs a round of code, `left` times, that adds to a tile's sums, in registers 0 to 27, two for a row; registers 28 to 31 are free. The sums
+/// start at zero and never leave their registers until they go where [`Target`] says: through memory they cost one part in fifty.
+macro_rules! tile {
+    ($target:ident, $columns:ident, [$($round:expr,)*] $($operands:tt)*) => {
         asm!(
-            $($code,)*
+            of_rows!(start_at_zero),
+            "2:",
+            $($round,)*
+            "sub {left}, 1",
+            "jnz 2b",
+            "mov {t}, qword ptr [{target} + {at}]",
+            "cmp byte ptr [{target} + {add}], 0",
+            "je 3f",
+            of_rows!(add_target),
+            "mov {t}, qword ptr [{target} + {at}]",
+            "3:",
+            "mov {left}, qword ptr [{target} + {bias}]",
+            "test {left}, {left}",
+            "je 4f",
+            "vmovups zmm28, zmmword ptr [{left}]",
+            "vmovups zmm29{{{last}}}{{z}}, zmmword ptr [{left} + 64]",
+            of_rows!(add_bias),
+            "4:",
+            of_rows!(store),
             $($operands)*
-            inout("zmm0") $sums[0][0], inout("zmm1") $sums[0][1],
-            inout("zmm2") $sums[1][0], inout("zmm3") $sums[1][1],
-            inout("zmm4") $sums[2][0], inout("zmm5") $sums[2][1],
-            inout("zmm6") $sums[3][0], inout("zmm7") $sums[3][1],
-            inout("zmm8") $sums[4][0], inout("zmm9") $sums[4][1],
-            inout("zmm10") $sums[5][0], inout("zmm11") $sums[5][1],
-            inout("zmm12") $sums[6][0], inout("zmm13") $sums[6][1],
-            inout("zmm14") $sums[7][0], inout("zmm15") $sums[7][1],
-            inout("zmm16") $sums[8][0], inout("zmm17") $sums[8][1],
-            inout("zmm18") $sums[9][0], inout("zmm19") $sums[9][1],
-            inout("zmm20") $sums[10][0], inout("zmm21") $sums[10][1],
-            inout("zmm22") $sums[11][0], inout("zmm23") $sums[11][1],
-            inout("zmm24") $sums[12][0], inout("zmm25") $sums[12][1],
-            inout("zmm26") $sums[13][0], inout("zmm27") $sums[13][1],
-            out("zmm28") _, out("zmm29") _, out("zmm30") _, out("zmm31") _,
-            options(nostack, readonly),
+            // Of the target's rows a round asks for some, since asking for all at once would keep both sides waiting.
+            t = inout(reg) $target.at => _,
+            ts = in(reg) $target.stride * size_of::<f32>(),
+            target = in(reg) &raw const $target,
+            at = const offset_of!(Target, at),
+            add = const offset_of!(Target, add),
+            bias = const offset_of!(Target, bias),
+            last = in(kreg) mask($columns - LANES),
+            out("zmm0") _, out("zmm1") _, out("zmm2") _, out("zmm3") _, out("zmm4") _, out("zmm5") _, out("zmm6") _, out("zmm7") _,
+            out("zmm8") _, out("zmm9") _, out("zmm10") _, out("zmm11") _, out("zmm12") _, out("zmm13") _, out("zmm14") _, out("zmm15") _,
+            out("zmm16") _, out("zmm17") _, out("zmm18") _, out("zmm19") _, out("zmm20") _, out("zmm21") _, out("zmm22") _, out("zmm23") _,
+            out("zmm24") _, out("zmm25") _, out("zmm26") _, out("zmm27") _, out("zmm28") _, out("zmm29") _, out("zmm30") _, out("zmm31") _,
+            options(nostack),
         )
     };
 }
@@ -118,7 +200,6 @@ macro_rules! add_to {
 /// boundary of 64 bytes on.
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
 pub unsafe fn tile_of_rows(depth: usize, a: *const f32, a_stride: usize, b: *const f32, target: Target, columns: usize) {
-    let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
     // Every second row has a pointer of its own, and the next one lies one stride behind it.
     macro_rules! step {
         ($step:literal, $next:literal) => {
@@ -143,10 +224,10 @@ pub unsafe fn tile_of_rows(depth: usize, a: *const f32, a_stride: usize, b: *con
     }
     // SAFETY: the caller's promise: each step reads one number of each row and 32 of `b`; prefetching may reach anywhere.
     unsafe {
-        add_to!(
-            sums,
+        tile!(
+            target,
+            columns,
             [
-                "2:",
                 step!("0", "{p0} + 128"),
                 step!("1", "{p0} + {s} + 128"),
                 step!("2", "{p2} + 128"),
@@ -172,8 +253,6 @@ pub unsafe fn tile_of_rows(depth: usize, a: *const f32, a_stride: usize, b: *con
                 "add {p12}, 64",
                 "add {b}, 2048",
                 "add {t}, {ts}",
-                "sub {left}, 1",
-                "jnz 2b",
             ]
             p0 = inout(reg) a => _,
             p2 = inout(reg) a.wrapping_add(2 * a_stride) => _,
@@ -183,13 +262,9 @@ pub unsafe fn tile_of_rows(depth: usize, a: *const f32, a_stride: usize, b: *con
             p10 = inout(reg) a.wrapping_add(10 * a_stride) => _,
             p12 = inout(reg) a.wrapping_add(12 * a_stride) => _,
             b = inout(reg) b => _,
-            // Of the target's rows each round asks for one.
-            t = inout(reg) target.at => _,
             left = inout(reg) depth / STEPS => _,
             s = in(reg) a_stride * size_of::<f32>(),
-            ts = in(reg) target.stride * size_of::<f32>(),
         );
-        finish(&sums, target, columns);
     }
 }
 
@@ -199,7 +274,6 @@ pub unsafe fn tile_of_rows(depth: usize, a: *const f32, a_stride: usize, b: *con
 /// As [`tile_of_rows`]; `a` holds 16 · depth numbers.
 #[target_feature(enable = "avx512f,avx512vl,avx512bw,avx512dq")]
 pub unsafe fn gathered_tile(depth: usize, a: *const f32, b: *const f32, target: Target, columns: usize) {
-    let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
     macro_rules! step {
         ($step:literal) => {
             concat!(
@@ -223,10 +297,10 @@ pub unsafe fn gathered_tile(depth: usize, a: *const f32, b: *const f32, target: 
     }
     // SAFETY: as above.
     unsafe {
-        add_to!(
-            sums,
+        tile!(
+            target,
+            columns,
             [
-                "2:",
                 "prefetcht0 byte ptr [{t}]",
                 "prefetcht0 byte ptr [{t} + 64]",
                 step!("0"),
@@ -242,15 +316,10 @@ pub unsafe fn gathered_tile(depth: usize, a: *const f32, b: *const f32, target: 
                 "add {a}, 512",
                 "add {b}, 1024",
                 "lea {t}, [{t} + 2*{ts}]",
-                "sub {left}, 1",
-                "jnz 2b",
             ]
             a = inout(reg) a => _,
             b = inout(reg) b => _,
-            t = inout(reg) target.at => _,
             left = inout(reg) depth / 8 => _,
-            ts = in(reg) target.stride * size_of::<f32>(),
         );
-        finish(&sums, target, columns);
     }
 }
