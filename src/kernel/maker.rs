@@ -43,12 +43,14 @@ pub(super) fn maker(a: Matrix<'_>, b: Matrix<'_>) -> Maker {
 pub(super) fn part(m: usize, n: usize, by: Maker) -> (usize, usize) {
     let cut = |length: usize, parts: usize, unit: usize| length.div_ceil(parts.max(1)).next_multiple_of(unit);
     if by != Maker::Library {
-        // Our own product has the same bits however it is cut: a part for every thread, of 8 tiles at least, in whole tiles.
+        // Our own product has the same bits however it is cut: whole tiles, 8 of them at least, the same number of parts for every thread; of
+        // whole rows more than one, some 224 rows each, for a thread that is held up leaves the rest of its own to the others.
         let unit = if by == Maker::Avx512 { 14 } else { 32 };
         let parts = rayon::current_num_threads();
         let (high, wide) = (parts.min(m / 112).max(1), parts.min(n / 128).max(1));
         return if m >= n {
-            (cut(m, high, unit), cut(n, (parts / high).min(wide), 32))
+            let again = if high == parts { (m / high / 224).max(1) } else { 1 };
+            (cut(m, high * again, unit), cut(n, (parts / high).min(wide), 32))
         } else {
             (cut(m, (parts / wide).min(high), unit), cut(n, wide, 32))
         };
