@@ -79,16 +79,15 @@ unsafe fn tile<const M: usize, const V: usize>(
             (a, b, left) = (a.wrapping_add(LANES), b.wrapping_add(b_stride), left - 1);
         }
         // Here and not in a function of its own, so that the sums stay in registers.
-        for v in 0..V {
-            let bias = if target.bias.is_null() { None } else { Some(_mm512_maskz_loadu_ps(lanes(v), target.bias.add(LANES * v))) };
-            for i in 0..M {
+        for (i, sums) in sums.iter().enumerate() {
+            for (v, sum) in sums.iter().enumerate() {
                 let at = target.at.add(i * target.stride + LANES * v);
-                let mut sum = sums[i][v];
+                let mut sum = *sum;
                 if target.add {
                     sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(lanes(v), at));
                 }
-                if let Some(bias) = bias {
-                    sum = _mm512_add_ps(sum, bias);
+                if !target.bias.is_null() {
+                    sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(lanes(v), target.bias.add(LANES * v)));
                 }
                 _mm512_mask_storeu_ps(at, lanes(v), sum);
             }

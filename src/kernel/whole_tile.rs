@@ -152,7 +152,7 @@ macro_rules! store {
 }
 
 /// Runs a round of code, `left` times, that adds to a tile's sums, in registers 0 to 27, two for a row; registers 28 to 31 are free. The sums
-/// start at zero and never leave their registers until they go where [`Target`] says: through memory they cost one part in fifty.
+/// start at zero and never leave their registers until they go where [`Target`] says: through memory they cost one part in a hundred.
 macro_rules! tile {
     ($target:ident, $columns:ident, [$($round:expr,)*] $($operands:tt)*) => {
         asm!(
