@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flow::kernel::{
-    BatchNorm, LayerNorm, Maps, Matrix, QkvShape, Start, XcaSaved, affine, batch_norm_train, depthwise, depthwise_weights, gelu,
-    gelu_backward, layer_norm, layer_norm_backward, matmul, on_workers, peak_flops, xca_backward, xca_forward,
+    BatchNorm, LayerNorm, Maps, Matrix, QkvShape, Start, XcaSaved, batch_norm_train, depthwise, depthwise_weights, gelu, gelu_backward,
+    layer_norm, layer_norm_backward, matmul, on_workers, peak_flops, xca_backward, xca_forward,
 };
 use flow::model::Layout;
 use flow::train::{Adam, Clip, Follower, Hyper};
@@ -57,8 +57,7 @@ fn passes(rows: &mut Vec<Row>) {
     row(
         "layer_norm forward",
         best(|| {
-            layer_norm(&x, DIM, &mut saved);
-            affine(&saved.normalised, &w, &b, &mut out);
+            layer_norm(&x, (&w, &b), Some(&mut saved), &mut out);
         }),
     );
     row("layer_norm backward", best(|| drop(layer_norm_backward(&x, &saved, &w, &mut d))));
@@ -72,8 +71,7 @@ fn passes(rows: &mut Vec<Row>) {
         "batch_norm forward",
         best(|| {
             bn.normalised.clone_from(&x);
-            batch_norm_train(&mut bn, &mut w.clone(), &mut b.clone());
-            affine(&bn.normalised, &w, &b, &mut out);
+            batch_norm_train(&mut bn, (&mut w.clone(), &mut b.clone()), (&w, &b), &mut out);
         }),
     );
     row("batch_norm backward", best(|| drop(bn.backward(&mut d, &w))));

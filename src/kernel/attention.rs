@@ -10,7 +10,8 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::clock::{Group, timed};
-use super::level::vectorised;
+use super::lanes::{LANES, total};
+use super::level::{mul_add, vectorised};
 use super::matmul::{Matrix, Shared, Start, matmul_one};
 use super::pointwise::{dot, exp};
 use super::qkv::Shape;
@@ -125,25 +126,27 @@ vectorised! {
     fn soften(scores: &mut [f32], scale: f32, kept: &mut [[f32; 2]]) {
         let columns = scores.len() / kept.len();
         for (row, kept) in scores.chunks_exact_mut(columns).zip(kept) {
-            let (wide, rest) = row.as_chunks_mut::<16>();
-            let mut largest = [f32::NEG_INFINITY; 16];
+            let (wide, rest) = row.as_chunks_mut::<LANES>();
+            let mut largest = [f32::NEG_INFINITY; LANES];
             for chunk in &*wide {
-                (0..16).for_each(|i| largest[i] = if chunk[i] > largest[i] { chunk[i] } else { largest[i] });
+                for i in 0..LANES {
+                    largest[i] = if chunk[i] > largest[i] { chunk[i] } else { largest[i] };
+                }
             }
             let largest = largest.iter().chain(&*rest).fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a }) * scale;
-            let mut sums = [0.0f32; 16];
+            let mut sums = [0.0f32; LANES];
             for chunk in wide {
-                (0..16).for_each(|i| {
-                    chunk[i] = exp(chunk[i] * scale - largest);
+                for i in 0..LANES {
+                    chunk[i] = exp::<FUSED>(mul_add::<FUSED>(chunk[i], scale, -largest));
                     sums[i] += chunk[i];
-                });
+                }
             }
-            let mut sum: f32 = sums.iter().sum();
+            let mut last = 0.0;
             for x in rest {
-                *x = exp(*x * scale - largest);
-                sum += *x;
+                *x = exp::<FUSED>(mul_add::<FUSED>(*x, scale, -largest));
+                last += *x;
             }
-            *kept = [largest, 1.0 / sum];
+            *kept = [largest, 1.0 / (total(sums) + last)];
         }
     }
 }
@@ -153,7 +156,7 @@ vectorised! {
     fn soften_again(scores: &mut [f32], scale: f32, kept: &[[f32; 2]]) {
         let columns = scores.len() / kept.len();
         for (row, [largest, inverse]) in scores.chunks_exact_mut(columns).zip(kept) {
-            row.iter_mut().for_each(|x| *x = exp(*x * scale - *largest) * *inverse);
+            row.iter_mut().for_each(|x| *x = exp::<FUSED>(mul_add::<FUSED>(*x, scale, -*largest)) * *inverse);
         }
     }
 }

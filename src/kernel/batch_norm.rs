@@ -7,8 +7,8 @@ use rayon::prelude::*;
 
 use super::clock::{Group, timed};
 use super::layer_norm::affine_sums;
-use super::level::vectorised;
-use super::pieces::{column_sums, each_row_block};
+use super::level::{mul_add, vectorised};
+use super::pieces::column_sums;
 use super::pointwise::add_column_sums;
 
 const EPS: f32 = 1e-5;
@@ -27,24 +27,50 @@ vectorised! {
     fn squares(x: &[f32], mean: &[f32], sums: &mut [f32]) {
         for row in x.chunks_exact(sums.len()) {
             for ((s, v), m) in sums.iter_mut().zip(row).zip(mean) {
-                *s += (*v - *m) * (*v - *m);
+                *s = mul_add::<FUSED>(*v - *m, *v - *m, *s);
             }
         }
     }
+}
+
+/// What makes y of the numbers of a channel: its mean and rstd, weight and bias.
+#[derive(Clone, Copy)]
+struct Channels<'a> {
+    mean: &'a [f32],
+    rstd: &'a [f32],
+    weight: &'a [f32],
+    bias: &'a [f32],
 }
 
 vectorised! {
-    fn normalise(x: &mut [f32], mean: &[f32], rstd: &[f32]) {
-        for row in x.chunks_exact_mut(mean.len()) {
-            for ((v, m), r) in row.iter_mut().zip(mean).zip(rstd) {
-                *v = (*v - *m) * *r;
+    /// x becomes x̂, and out y.
+    fn normalise(of: Channels<'_>, x: &mut [f32], out: &mut [f32]) {
+        let columns = of.mean.len();
+        // Lengths that the compiler knows to be equal.
+        let (rstd, weight, bias) = (&of.rstd[..columns], &of.weight[..columns], &of.bias[..columns]);
+        for (x, out) in x.chunks_exact_mut(columns).zip(out.chunks_exact_mut(columns)) {
+            for i in 0..columns {
+                x[i] = (x[i] - of.mean[i]) * rstd[i];
+                out[i] = mul_add::<FUSED>(x[i], weight[i], bias[i]);
             }
         }
     }
 }
 
-/// Normalises the rows in `saved.normalised` in place by their own statistics, and moves the running ones.
-pub fn batch_norm_train(saved: &mut BatchNorm, running_mean: &mut [f32], running_var: &mut [f32]) {
+/// As [`normalise`], on all threads.
+fn normalise_all(of: Channels<'_>, x: &mut [f32], out: &mut Vec<f32>) {
+    out.resize(x.len(), 0.0);
+    let block = (16_384 / of.mean.len()).max(1) * of.mean.len();
+    x.par_chunks_mut(block).zip(out.par_chunks_mut(block)).for_each(|(x, out)| normalise(of, x, out));
+}
+
+/// Normalises the rows in `saved.normalised` in place by their own statistics, and moves the running ones; out = y.
+pub fn batch_norm_train(
+    saved: &mut BatchNorm,
+    (running_mean, running_var): (&mut [f32], &mut [f32]),
+    (weight, bias): (&[f32], &[f32]),
+    out: &mut Vec<f32>,
+) {
     let columns = running_mean.len();
     let rows = saved.normalised.len() / columns;
     let mut mean = vec![0.0; columns];
@@ -64,22 +90,23 @@ pub fn batch_norm_train(saved: &mut BatchNorm, running_mean: &mut [f32], running
             running_var[c] += MOMENTUM * (var[c] * unbiased - running_var[c]);
         }
     }
-    each_row_block(&mut saved.normalised, columns, |_, block| normalise(block, &mean, &saved.rstd));
+    normalise_all(Channels { mean: &mean, rstd: &saved.rstd, weight, bias }, &mut saved.normalised, out);
 }
 
-/// Normalises rows in place by the running statistics.
-pub fn batch_norm_eval(x: &mut [f32], running_mean: &[f32], running_var: &[f32]) {
+/// Normalises rows in place by the running statistics; out = y.
+pub fn batch_norm_eval(x: &mut [f32], (running_mean, running_var): (&[f32], &[f32]), (weight, bias): (&[f32], &[f32]), out: &mut Vec<f32>) {
     let _timer = timed(Group::Norms);
     let rstd: Vec<f32> = running_var.iter().map(|v| 1.0 / (v + EPS).sqrt()).collect();
-    each_row_block(x, running_mean.len(), |_, block| normalise(block, running_mean, &rstd));
+    normalise_all(Channels { mean: running_mean, rstd: &rstd, weight, bias }, x, out);
 }
 
 vectorised! {
     fn backward_rows(d: &mut [f32], normalised: &[f32], scale: &[f32], shift: &[f32], slope: &[f32]) {
         let columns = scale.len();
+        let (shift, slope) = (&shift[..columns], &slope[..columns]);
         for (d, x) in d.chunks_exact_mut(columns).zip(normalised.chunks_exact(columns)) {
             for i in 0..columns {
-                d[i] = d[i] * scale[i] - shift[i] - x[i] * slope[i];
+                d[i] = mul_add::<FUSED>(-x[i], slope[i], mul_add::<FUSED>(d[i], scale[i], -shift[i]));
             }
         }
     }

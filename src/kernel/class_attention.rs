@@ -10,6 +10,8 @@
 use rayon::prelude::*;
 
 use super::clock::{Group, timed};
+use super::lanes::fold;
+use super::level::vectorised;
 use super::matmul::{Matrix, Start, matmul_one};
 use super::pointwise::{dot, exp};
 
@@ -31,11 +33,13 @@ fn scores(rows: &[f32], u: &[f32], dim: usize, out: &mut [f32]) {
     }
 }
 
-fn soften(row: &mut [f32]) {
-    let max = row.iter().copied().fold(f32::NEG_INFINITY, f32::max);
-    row.iter_mut().for_each(|x| *x = exp(*x - max));
-    let sum: f32 = row.iter().sum();
-    row.iter_mut().for_each(|x| *x /= sum);
+vectorised! {
+    fn soften(row: &mut [f32]) {
+        let max = row.iter().fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a });
+        row.iter_mut().for_each(|x| *x = exp::<FUSED>(*x - max));
+        let sum = fold(row, |sum, x| sum + x);
+        row.iter_mut().for_each(|x| *x /= sum);
+    }
 }
 
 /// From u (B·T × D) and `asked` (B·H × D), which holds the scale: `attention` (B·H × T), rows of sum 1, and `pooled` (B·H × D).

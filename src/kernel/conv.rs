@@ -101,7 +101,6 @@ pub fn conv_backward(
     let k = 9 * conv.inputs;
     let mut grad = vec![0.0; weight.len()];
     if let Some(dx) = d_input.as_deref_mut() {
-        dx.clear();
         dx.resize(conv.batch * conv.height * conv.width * conv.inputs, 0.0);
     }
     for images in conv.groups() {
@@ -125,13 +124,14 @@ pub fn conv_backward(
     }
 }
 
-/// Adds gathered patches back to where they came from, image by image.
+/// Adds up gathered patches where they came from, image by image.
 fn scatter(conv: Conv, patches: &[f32], d_input: &mut [f32]) {
     let _timer = timed(Group::Patches);
     let (rows, columns) = conv.out();
     let c = conv.inputs;
     let size = conv.height * conv.width * c;
     d_input.par_chunks_mut(size).zip(patches.par_chunks(rows * columns * 9 * c)).for_each(|(image, patches)| {
+        image.fill(0.0);
         for (pixel, patch) in patches.chunks_exact(9 * c).enumerate() {
             let (y, x) = (pixel / columns, pixel % columns);
             for (t, tap) in patch.chunks_exact(c).enumerate() {

@@ -6,7 +6,8 @@
 use rayon::prelude::*;
 
 use super::clock::{Group, timed};
-use super::level::vectorised;
+use super::lanes::fold;
+use super::level::{mul_add, vectorised};
 use super::matmul::{Matrix, Shared, Start, matmul_one};
 use super::pointwise::exp;
 use super::qkv::Shape;
@@ -74,7 +75,7 @@ vectorised! {
     /// Adds to each column the squares of its numbers in so many rows.
     fn add_squares(values: &[f32], stride: usize, rows: usize, sums: &mut [f32]) {
         for row in values.chunks(stride).take(rows) {
-            sums.iter_mut().zip(row).for_each(|(s, x)| *s += *x * *x);
+            sums.iter_mut().zip(row).for_each(|(s, x)| *s = mul_add::<FUSED>(*x, *x, *s));
         }
     }
 }
@@ -83,8 +84,8 @@ vectorised! {
     /// out = softmax(scale · x).
     fn softmax(x: &[f32], scale: f32, out: &mut [f32]) {
         let max = x.iter().map(|v| v * scale).fold(f32::NEG_INFINITY, |a, b| if a > b { a } else { b });
-        out.iter_mut().zip(x).for_each(|(o, v)| *o = exp(v * scale - max));
-        let sum: f32 = out.iter().sum();
+        out.iter_mut().zip(x).for_each(|(o, v)| *o = exp::<FUSED>(mul_add::<FUSED>(*v, scale, -max)));
+        let sum = fold(out, |sum, x| sum + x);
         out.iter_mut().for_each(|o| *o /= sum);
     }
 }
@@ -92,7 +93,7 @@ vectorised! {
 vectorised! {
     /// d -= x · pull, number by number.
     fn take_out(d: &mut [f32], x: &[f32], pull: &[f32]) {
-        d.iter_mut().zip(x).zip(pull).for_each(|((d, x), p)| *d -= *x * *p);
+        d.iter_mut().zip(x).zip(pull).for_each(|((d, x), p)| *d = mul_add::<FUSED>(-*x, *p, *d));
     }
 }
 

@@ -7,7 +7,7 @@
 use rayon::prelude::*;
 
 use super::clock::{Group, timed};
-use super::level::vectorised;
+use super::level::{mul_add, vectorised};
 use super::pieces::column_sums;
 
 /// The size of a batch of maps.
@@ -52,7 +52,14 @@ impl<'a, const L: usize> Window<'a, L> {
 }
 
 #[inline(always)]
-fn forward_block<const L: usize>(rows: &[&[f32]; 3], taps: &[f32], bias: &[f32], first: usize, out: &mut [f32], add: bool) {
+fn forward_block<const L: usize, const FUSED: bool>(
+    rows: &[&[f32]; 3],
+    taps: &[f32],
+    bias: &[f32],
+    first: usize,
+    out: &mut [f32],
+    add: bool,
+) {
     let c = bias.len();
     let (taps, bias): ([[f32; L]; 9], [f32; L]) = (std::array::from_fn(|t| channels(taps, t * c + first)), channels(bias, first));
     let mut window = Window::<L>::before(rows, c, first);
@@ -60,8 +67,11 @@ fn forward_block<const L: usize>(rows: &[&[f32]; 3], taps: &[f32], bias: &[f32],
         window.slide();
         let [left, here, right] = &window.columns;
         let sum: [f32; L] = std::array::from_fn(|l| {
-            let of = |r: usize| left[r][l] * taps[3 * r][l] + here[r][l] * taps[3 * r + 1][l] + right[r][l] * taps[3 * r + 2][l];
-            bias[l] + of(0) + of(1) + of(2)
+            let of = |r: usize, sum: f32| {
+                let sum = mul_add::<FUSED>(left[r][l], taps[3 * r][l], sum);
+                mul_add::<FUSED>(right[r][l], taps[3 * r + 2][l], mul_add::<FUSED>(here[r][l], taps[3 * r + 1][l], sum))
+            };
+            of(2, of(1, of(0, bias[l])))
         });
         let out = &mut pixel[first..first + L];
         match add {
@@ -72,7 +82,7 @@ fn forward_block<const L: usize>(rows: &[&[f32]; 3], taps: &[f32], bias: &[f32],
 }
 
 #[inline(always)]
-fn weights_block<const L: usize>(rows: &[&[f32]; 3], d: &[f32], first: usize, sums: &mut [f32]) {
+fn weights_block<const L: usize, const FUSED: bool>(rows: &[&[f32]; 3], d: &[f32], first: usize, sums: &mut [f32]) {
     let c = sums.len() / 10;
     let mut own: [[f32; L]; 10] = std::array::from_fn(|t| channels(sums, t * c + first));
     let mut window = Window::<L>::before(rows, c, first);
@@ -82,7 +92,7 @@ fn weights_block<const L: usize>(rows: &[&[f32]; 3], d: &[f32], first: usize, su
         for r in 0..3 {
             for k in 0..3 {
                 for l in 0..L {
-                    own[3 * r + k][l] += d[l] * window.columns[k][r][l];
+                    own[3 * r + k][l] = mul_add::<FUSED>(d[l], window.columns[k][r][l], own[3 * r + k][l]);
                 }
             }
         }
@@ -100,11 +110,11 @@ vectorised! {
     fn row_forward(rows: &[&[f32]; 3], taps: &[f32], bias: &[f32], out: &mut [f32], add: bool) {
         let (c, mut first) = (bias.len(), 0);
         while first + 16 <= c {
-            forward_block::<16>(rows, taps, bias, first, out, add);
+            forward_block::<16, FUSED>(rows, taps, bias, first, out, add);
             first += 16;
         }
         for first in first..c {
-            forward_block::<1>(rows, taps, bias, first, out, add);
+            forward_block::<1, FUSED>(rows, taps, bias, first, out, add);
         }
     }
 }
@@ -114,11 +124,11 @@ vectorised! {
     fn row_weights(rows: &[&[f32]; 3], d: &[f32], sums: &mut [f32]) {
         let (c, mut first) = (sums.len() / 10, 0);
         while first + 16 <= c {
-            weights_block::<16>(rows, d, first, sums);
+            weights_block::<16, FUSED>(rows, d, first, sums);
             first += 16;
         }
         for first in first..c {
-            weights_block::<1>(rows, d, first, sums);
+            weights_block::<1, FUSED>(rows, d, first, sums);
         }
     }
 }

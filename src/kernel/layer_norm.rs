@@ -5,7 +5,8 @@
 use rayon::prelude::*;
 
 use super::clock::{Group, timed};
-use super::level::vectorised;
+use super::lanes::{LANES, fold, total};
+use super::level::{mul_add, vectorised};
 use super::matmul::Shared;
 use super::pieces::column_sums;
 
@@ -21,49 +22,50 @@ pub struct LayerNorm {
 const EPS: f32 = 1e-6;
 
 vectorised! {
-    fn forward_rows(x: &[f32], columns: usize, normalised: &mut [f32], rstd: &mut [f32]) {
-        for ((x, out), r) in x.chunks_exact(columns).zip(normalised.chunks_exact_mut(columns)).zip(rstd) {
-            let mean = sum(x) / columns as f32;
-            let mut squares = [0.0f32; 16];
-            let (chunks, rest) = x.as_chunks::<16>();
-            for chunk in chunks {
-                squares.iter_mut().zip(chunk).for_each(|(s, v)| *s += (v - mean) * (v - mean));
+    /// Normalises rows; keeps x̂ and rstd, or neither where they are empty.
+    fn forward_rows(x: &[f32], weight: &[f32], bias: &[f32], normalised: &mut [f32], rstd: &mut [f32], out: &mut [f32]) {
+        let columns = weight.len();
+        for (row, (x, out)) in x.chunks_exact(columns).zip(out.chunks_exact_mut(columns)).enumerate() {
+            let mean = fold(x, |sum, x| sum + x) / columns as f32;
+            let squares = fold(x, |sum, x| mul_add::<FUSED>(x - mean, x - mean, sum));
+            let r = 1.0 / (squares / columns as f32 + EPS).sqrt();
+            if let Some(kept) = normalised.get_mut(row * columns..(row + 1) * columns) {
+                rstd[row] = r;
+                for ((((out, kept), x), w), b) in out.iter_mut().zip(kept).zip(x).zip(weight).zip(bias) {
+                    *kept = (*x - mean) * r;
+                    *out = mul_add::<FUSED>(*kept, *w, *b);
+                }
+            } else {
+                for (((out, x), w), b) in out.iter_mut().zip(x).zip(weight).zip(bias) {
+                    *out = mul_add::<FUSED>((*x - mean) * r, *w, *b);
+                }
             }
-            let tail: f32 = rest.iter().map(|v| (v - mean) * (v - mean)).sum();
-            let var = (squares.iter().sum::<f32>() + tail) / columns as f32;
-            *r = 1.0 / (var + EPS).sqrt();
-            out.iter_mut().zip(x).for_each(|(o, v)| *o = (v - mean) * *r);
         }
     }
 }
 
-/// Sum in sixteen lanes, so that the compiler may use wide registers.
-#[inline(always)]
-fn sum(x: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; 16];
-    let (chunks, rest) = x.as_chunks::<16>();
-    for chunk in chunks {
-        lanes.iter_mut().zip(chunk).for_each(|(s, v)| *s += v);
-    }
-    lanes.iter().sum::<f32>() + rest.iter().sum::<f32>()
-}
-
-/// Normalises every row of `x` into `saved`.
-pub fn layer_norm(x: &[f32], columns: usize, saved: &mut LayerNorm) {
+/// out = y of every row of `x`; what a backward pass needs is kept where `kept` is given.
+pub fn layer_norm(x: &[f32], (weight, bias): (&[f32], &[f32]), kept: Option<&mut LayerNorm>, out: &mut Vec<f32>) {
     let _timer = timed(Group::Norms);
-    let rows = x.len() / columns;
-    saved.normalised.resize(x.len(), 0.0);
-    saved.rstd.resize(rows, 0.0);
+    let columns = weight.len();
+    out.resize(x.len(), 0.0);
     let block = (16_384 / columns).max(1);
-    let pieces = x.par_chunks(block * columns).zip(saved.normalised.par_chunks_mut(block * columns));
-    pieces.zip(saved.rstd.par_chunks_mut(block)).for_each(|((x, out), rstd)| forward_rows(x, columns, out, rstd));
+    let blocks = x.par_chunks(block * columns).zip(out.par_chunks_mut(block * columns));
+    if let Some(LayerNorm { normalised, rstd }) = kept {
+        normalised.resize(x.len(), 0.0);
+        rstd.resize(x.len() / columns, 0.0);
+        let kept = normalised.par_chunks_mut(block * columns).zip(rstd.par_chunks_mut(block));
+        blocks.zip(kept).for_each(|((x, out), (normalised, rstd))| forward_rows(x, weight, bias, normalised, rstd, out));
+    } else {
+        blocks.for_each(|(x, out)| forward_rows(x, weight, bias, &mut [], &mut [], out));
+    }
 }
 
 vectorised! {
     fn affine_rows(normalised: &[f32], weight: &[f32], bias: &[f32], out: &mut [f32]) {
         for (x, y) in normalised.chunks_exact(weight.len()).zip(out.chunks_exact_mut(weight.len())) {
             for (((y, x), w), b) in y.iter_mut().zip(x).zip(weight).zip(bias) {
-                *y = *x * *w + *b;
+                *y = mul_add::<FUSED>(*x, *w, *b);
             }
         }
     }
@@ -82,23 +84,25 @@ vectorised! {
         let columns = weight.len();
         let rows = d.chunks_exact(columns).zip(normalised.chunks_exact(columns)).zip(dx.chunks_exact_mut(columns)).zip(rstd);
         for (((d, x), out), r) in rows {
-            let (mut s, mut sx) = ([0.0f32; 8], [0.0f32; 8]);
-            let n = columns / 8 * 8;
-            for i in (0..n).step_by(8) {
-                for l in 0..8 {
-                    let g = d[i + l] * weight[i + l];
-                    s[l] += g;
-                    sx[l] += g * x[i + l];
+            let (mut sums, mut sums_x) = ([0.0f32; LANES], [0.0f32; LANES]);
+            let (d_chunks, d_rest) = d.as_chunks::<LANES>();
+            let (x_chunks, x_rest) = x.as_chunks::<LANES>();
+            let (w_chunks, w_rest) = weight.as_chunks::<LANES>();
+            for ((d, x), w) in d_chunks.iter().zip(x_chunks).zip(w_chunks) {
+                for l in 0..LANES {
+                    let g = d[l] * w[l];
+                    sums[l] += g;
+                    sums_x[l] = mul_add::<FUSED>(g, x[l], sums_x[l]);
                 }
             }
-            for i in n..columns {
-                s[0] += d[i] * weight[i];
-                sx[0] += d[i] * weight[i] * x[i];
+            let (mut last, mut last_x) = (0.0, 0.0);
+            for ((d, x), w) in d_rest.iter().zip(x_rest).zip(w_rest) {
+                last += d * w;
+                last_x = mul_add::<FUSED>(d * w, *x, last_x);
             }
-            let mean = s.iter().sum::<f32>() / columns as f32;
-            let mean_x = sx.iter().sum::<f32>() / columns as f32;
-            for i in 0..columns {
-                out[i] += (d[i] * weight[i] - mean - x[i] * mean_x) * *r;
+            let (mean, mean_x) = ((total(sums) + last) / columns as f32, (total(sums_x) + last_x) / columns as f32);
+            for (((out, d), x), w) in out.iter_mut().zip(d).zip(x).zip(weight) {
+                *out = mul_add::<FUSED>(mul_add::<FUSED>(-*x, mean_x, mul_add::<FUSED>(*d, *w, -mean)), *r, *out);
             }
         }
     }
@@ -112,7 +116,7 @@ vectorised! {
         for (d, x) in d.chunks_exact(columns).zip(normalised.chunks_exact(columns)) {
             for (((s, sx), d), x) in sum.iter_mut().zip(sum_x.iter_mut()).zip(d).zip(x) {
                 *s += *d;
-                *sx += *d * *x;
+                *sx = mul_add::<FUSED>(*d, *x, *sx);
             }
         }
     }

@@ -4,6 +4,7 @@
 //! work is cut into pieces that depend on the shapes alone, and partial sums are added in the order of the pieces.
 
 pub(crate) mod level; // which instructions this machine has
+pub(crate) mod lanes; // sums side by side
 mod pieces; // cutting work
 mod workers; // where it is done
 pub mod clock; // where the time goes
@@ -43,12 +44,12 @@ pub use conv::{Conv, conv_backward, conv_forward};
 pub use cross_covariance::{Saved as XcaSaved, backward as xca_backward, forward as xca_forward};
 pub use depthwise::{Maps, depthwise, depthwise_weights};
 pub use layer_norm::{LayerNorm, affine, layer_norm, layer_norm_backward};
-pub(crate) use level::vectorised;
 pub use level::{Level, choose, level};
+pub(crate) use level::{mul_add, vectorised};
 pub use maker::rows_stand_alone;
 pub use matmul::{Matrix, Shared, Start, matmul, matmul_one};
 pub use peak::peak_flops;
-pub use pieces::{PIECES, column_sums, each_row_block, pieces};
+pub use pieces::{PIECES, column_sums, pieces};
 pub use pointwise::{
     add_column_sums, add_scaled, add_scaled_columns, add_scaled_rows, dot, exp, gelu, gelu_backward, gelu_only, multiply, multiply_one,
     row_dots, scale_rows,

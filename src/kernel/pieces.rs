@@ -13,12 +13,6 @@ pub fn pieces(n: usize) -> Vec<Range<usize>> {
     (0..n).step_by(length).map(|start| start..(start + length).min(n)).collect()
 }
 
-/// Calls `work(first_row, rows)` for blocks of rows that fit the inner cache, side by side.
-pub fn each_row_block(values: &mut [f32], columns: usize, work: impl Fn(usize, &mut [f32]) + Sync) {
-    let rows = (16_384 / columns).max(1);
-    values.par_chunks_mut(rows * columns).enumerate().for_each(|(i, block)| work(i * rows, block));
-}
-
 /// Adds `width` sums over 0..n rows to `out`: `work(range, partial)` adds up one piece.
 pub fn column_sums(n: usize, width: usize, out: &mut [f32], work: impl Fn(Range<usize>, &mut [f32]) + Sync) {
     let partials: Vec<Vec<f32>> = pieces(n)

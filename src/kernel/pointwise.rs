@@ -3,24 +3,25 @@
 use rayon::prelude::*;
 
 use super::clock::{Group, timed};
-use super::level::vectorised;
+use super::lanes::fold_pairs;
+use super::level::{mul_add, vectorised};
 use super::pieces::PIECES;
 
 /// e^x for x in about ±87, relative error below 2e-7 (Cephes' polynomial, split of ln 2 in two).
 #[inline(always)]
-pub fn exp(x: f32) -> f32 {
+pub fn exp<const FUSED: bool>(x: f32) -> f32 {
     let x = x.clamp(-87.0, 88.0);
     // 1.5 · 2^23 rounds to a whole number n, and leaves it in the lowest bits: a cast would be done lane by lane.
-    let shifted = x * std::f32::consts::LOG2_E + 12_582_912.0;
+    let shifted = mul_add::<FUSED>(x, std::f32::consts::LOG2_E, 12_582_912.0);
     let n = shifted - 12_582_912.0;
-    let r = (x - n * 0.693_359_4) - n * -2.121_944_4e-4;
+    let r = mul_add::<FUSED>(n, 2.121_944_4e-4, mul_add::<FUSED>(n, -0.693_359_4, x));
     let p = 1.987_569_1e-4_f32;
-    let p = p * r + 1.398_2e-3;
-    let p = p * r + 8.333_452e-3;
-    let p = p * r + 4.166_579_6e-2;
-    let p = p * r + 1.666_666_5e-1;
-    let p = p * r + 5.000_000_3e-1;
-    let p = p * r * r + r + 1.0;
+    let p = mul_add::<FUSED>(p, r, 1.398_2e-3);
+    let p = mul_add::<FUSED>(p, r, 8.333_452e-3);
+    let p = mul_add::<FUSED>(p, r, 4.166_579_6e-2);
+    let p = mul_add::<FUSED>(p, r, 1.666_666_5e-1);
+    let p = mul_add::<FUSED>(p, r, 5.000_000_3e-1);
+    let p = mul_add::<FUSED>(p, r * r, r) + 1.0;
     p * f32::from_bits(shifted.to_bits().wrapping_add(127) << 23)
 }
 
@@ -28,22 +29,25 @@ pub fn exp(x: f32) -> f32 {
 ///
 /// Φ by Abramowitz and Stegun 7.1.26, absolute error below 1e-7 beside the rounding of f32.
 #[inline(always)]
-fn gelu_one(x: f32) -> (f32, f32) {
+fn gelu_one<const FUSED: bool>(x: f32) -> (f32, f32) {
     let z = x.abs() * std::f32::consts::FRAC_1_SQRT_2;
-    let t = 1.0 / (1.0 + 0.327_591_1 * z);
-    let density = exp(-z * z);
-    let poly = ((((1.061_405_4 * t - 1.453_152_1) * t + 1.421_413_8) * t - 0.284_496_74) * t + 0.254_829_6) * t;
-    // Half of erfc(z): the tail, from which both sides of Φ follow without cancellation.
-    let tail = 0.5 * poly * density;
+    let t = 1.0 / mul_add::<FUSED>(z, 0.327_591_1, 1.0);
+    let density = exp::<FUSED>(-z * z);
+    // The formula's numbers halved, for half of erfc(z): the tail, from which both sides of Φ follow without cancellation.
+    let p = mul_add::<FUSED>(0.530_702_7, t, -0.726_576);
+    let p = mul_add::<FUSED>(p, t, 0.710_706_9);
+    let p = mul_add::<FUSED>(p, t, -0.142_248_37);
+    let p = mul_add::<FUSED>(p, t, 0.127_414_8);
+    let tail = p * t * density;
     let phi = if x >= 0.0 { 1.0 - tail } else { tail };
-    (x * phi, phi + x * density * 0.398_942_3)
+    (x * phi, mul_add::<FUSED>(x * density, 0.398_942_3, phi))
 }
 
 vectorised! {
     fn gelu_rows(values: &mut [f32], slopes: &mut [f32], bias: &[f32]) {
         for (row, slope) in values.chunks_exact_mut(bias.len()).zip(slopes.chunks_exact_mut(bias.len())) {
             for ((x, s), b) in row.iter_mut().zip(slope.iter_mut()).zip(bias) {
-                let (y, d) = gelu_one(*x + *b);
+                let (y, d) = gelu_one::<FUSED>(*x + *b);
                 *x = y;
                 *s = d;
             }
@@ -54,7 +58,7 @@ vectorised! {
 vectorised! {
     fn gelu_rows_only(values: &mut [f32], bias: &[f32]) {
         for row in values.chunks_exact_mut(bias.len()) {
-            row.iter_mut().zip(bias).for_each(|(x, b)| *x = gelu_one(*x + *b).0);
+            row.iter_mut().zip(bias).for_each(|(x, b)| *x = gelu_one::<FUSED>(*x + *b).0);
         }
     }
 }
@@ -139,20 +143,14 @@ vectorised! {
 vectorised! {
     /// values += by · others, on this thread alone.
     pub fn add_scaled(values: &mut [f32], others: &[f32], by: f32) {
-        values.iter_mut().zip(others).for_each(|(v, x)| *v += by * *x);
+        values.iter_mut().zip(others).for_each(|(v, x)| *v = mul_add::<FUSED>(by, *x, *v));
     }
 }
 
 vectorised! {
     /// Returns the scalar product, on this thread alone.
     pub fn dot(a: &[f32], b: &[f32]) -> f32 {
-        // Sums side by side, since one after the other would wait for each addition.
-        let mut sums = [0.0f32; 32];
-        let (a, b) = (a.as_chunks::<32>(), b.as_chunks::<32>());
-        for (a, b) in a.0.iter().zip(b.0) {
-            (0..32).for_each(|i| sums[i] += a[i] * b[i]);
-        }
-        sums.iter().sum::<f32>() + a.1.iter().zip(b.1).map(|(x, y)| x * y).sum::<f32>()
+        fold_pairs(a, b, |sum, x, y| mul_add::<FUSED>(x, y, sum))
     }
 }
 
@@ -174,7 +172,7 @@ pub fn add_scaled_rows(values: &mut [f32], others: &[f32], by: &[f32]) {
 vectorised! {
     fn scaled_columns(values: &mut [f32], others: &[f32], by: &[f32]) {
         for (row, other) in values.chunks_exact_mut(by.len()).zip(others.chunks_exact(by.len())) {
-            row.iter_mut().zip(other).zip(by).for_each(|((v, x), b)| *v += *b * *x);
+            row.iter_mut().zip(other).zip(by).for_each(|((v, x), b)| *v = mul_add::<FUSED>(*b, *x, *v));
         }
     }
 }
@@ -202,7 +200,8 @@ mod tests {
         for i in -8000..8000 {
             let x = i as f32 / 100.0;
             let exact = f64::from(x).exp();
-            assert!((f64::from(exp(x)) / exact - 1.0).abs() < 2.5e-7, "{x}");
+            assert!((f64::from(exp::<false>(x)) / exact - 1.0).abs() < 2.5e-7, "{x}");
+            assert!((f64::from(exp::<true>(x)) / exact - 1.0).abs() < 2.5e-7, "{x}, fused");
         }
     }
 

@@ -158,7 +158,7 @@ impl Stage for Dino {
     }
 
     fn version(&self) -> u32 {
-        5
+        6
     }
 
     fn params(&self) -> Value {

@@ -53,7 +53,7 @@ impl Stage for Features {
     }
 
     fn version(&self) -> u32 {
-        4
+        5
     }
 
     fn params(&self) -> Value {

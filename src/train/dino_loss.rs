@@ -6,7 +6,8 @@
 use rayon::prelude::*;
 
 use crate::kernel::clock::{Group, timed};
-use crate::kernel::{exp, vectorised};
+use crate::kernel::lanes::fold_pairs;
+use crate::kernel::{exp, mul_add, vectorised};
 
 /// Loss and what goes with it.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
@@ -60,12 +61,7 @@ const SOME: usize = 256;
 fn sum(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f64 {
     let mut whole = 0.0;
     for (x, y) in x.chunks(SOME).zip(y.chunks(SOME)) {
-        let mut lanes = [0.0f32; 16];
-        let ((x, last_x), (y, last_y)) = (x.as_chunks::<16>(), y.as_chunks::<16>());
-        for (x, y) in x.iter().zip(y) {
-            (0..16).for_each(|i| lanes[i] += f(x[i], y[i]));
-        }
-        whole += f64::from(lanes.iter().sum::<f32>()) + last_x.iter().zip(last_y).map(|(x, y)| f64::from(f(*x, *y))).sum::<f64>();
+        whole += f64::from(fold_pairs(x, y, |sum, x, y| sum + f(x, y)));
     }
     whole
 }
@@ -74,7 +70,11 @@ fn sum(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f64 {
 fn largest(x: &[f32]) -> f32 {
     let mut lanes = [f32::NEG_INFINITY; 16];
     let (some, rest) = x.as_chunks::<16>();
-    some.iter().for_each(|x| (0..16).for_each(|i| lanes[i] = if x[i] > lanes[i] { x[i] } else { lanes[i] }));
+    for x in some {
+        for i in 0..16 {
+            lanes[i] = if x[i] > lanes[i] { x[i] } else { lanes[i] };
+        }
+    }
     lanes.into_iter().chain(rest.iter().copied()).fold(f32::NEG_INFINITY, f32::max)
 }
 
@@ -84,11 +84,11 @@ vectorised! {
         row.iter_mut().zip(centre).for_each(|(x, c)| *x = (*x - c) * scale);
         let max = largest(row);
         row.iter_mut().for_each(|x| *x -= max);
-        let mass = sum(row, row, |x, _| exp(x));
+        let mass = sum(row, row, |x, _| exp::<FUSED>(x));
         // -Σ p ln p with ln p = x - ln Σ.
         let (inverse, log) = ((1.0 / mass) as f32, mass.ln() as f32);
-        let entropy = sum(row, row, |x, _| exp(x) * inverse * (log - x));
-        row.iter_mut().for_each(|x| *x = exp(*x) * inverse);
+        let entropy = sum(row, row, |x, _| exp::<FUSED>(x) * inverse * (log - x));
+        row.iter_mut().for_each(|x| *x = exp::<FUSED>(*x) * inverse);
         entropy
     }
 }
@@ -97,11 +97,11 @@ vectorised! {
     /// Turns a student's logits into the gradient of -Σ wanted · log softmax(scale · x), times `factor`, and returns that sum.
     fn student_row(row: &mut [f32], wanted: &[f32], scale: f32, factor: f32) -> f64 {
         let max = largest(row) * scale;
-        let mass = sum(row, row, |x, _| exp(x * scale - max));
+        let mass = sum(row, row, |x, _| exp::<FUSED>(mul_add::<FUSED>(x, scale, -max)));
         let cross = sum(row, wanted, |x, p| p * (x * scale));
         let total = sum(wanted, wanted, |p, _| p);
         let inverse = (total / mass) as f32;
-        row.iter_mut().zip(wanted).for_each(|(x, p)| *x = factor * (exp(*x * scale - max) * inverse - p));
+        row.iter_mut().zip(wanted).for_each(|(x, p)| *x = factor * (exp::<FUSED>(mul_add::<FUSED>(*x, scale, -max)) * inverse - p));
         total * (mass.ln() + f64::from(max)) - cross
     }
 }

@@ -10,7 +10,8 @@ use rayon::prelude::*;
 use serde::{Deserialize, Serialize};
 
 use crate::kernel::clock::{Group, timed};
-use crate::kernel::vectorised;
+use crate::kernel::lanes::fold;
+use crate::kernel::{mul_add, vectorised};
 use crate::model::{Entry, Layout};
 
 /// How gradients are clipped before the step.
@@ -158,6 +159,7 @@ impl Adam {
 vectorised! {
     fn step_units(pass: &Pass, unit: usize, stretch: Stretch<'_>) {
         let Stretch { p, g, m, v, teacher } = stretch;
+        let norm = |x: &[f32]| fold(x, |sum, x| mul_add::<FUSED>(x, x, sum)).sqrt();
         for ((p, g), (m, v)) in p.chunks_mut(unit).zip(g.chunks_mut(unit)).zip(m.chunks_mut(unit).zip(v.chunks_mut(unit))) {
             let factor = match pass.clip {
                 Clip::Agc(share) => {
@@ -169,30 +171,19 @@ vectorised! {
             };
             for (((p, g), m), v) in p.iter_mut().zip(g.iter_mut()).zip(m.iter_mut()).zip(v.iter_mut()) {
                 let clipped = *g * factor;
-                *m = pass.beta1 * *m + (1.0 - pass.beta1) * clipped;
-                *v = pass.beta2 * *v + (1.0 - pass.beta2) * clipped * clipped;
-                *p = *p * pass.decay - pass.rate * *m / (v.sqrt() * pass.second_scale + pass.eps);
+                *m = mul_add::<FUSED>(pass.beta1, *m, (1.0 - pass.beta1) * clipped);
+                *v = mul_add::<FUSED>(pass.beta2, *v, (1.0 - pass.beta2) * clipped * clipped);
+                *p = mul_add::<FUSED>(*p, pass.decay, -pass.rate * *m / mul_add::<FUSED>(v.sqrt(), pass.second_scale, pass.eps));
                 *g = 0.0;
             }
         }
         // The stretch is still in the inner cache.
-        teacher.iter_mut().zip(p.iter()).for_each(|(t, p)| *t = *t * pass.keep + *p * (1.0 - pass.keep));
+        teacher.iter_mut().zip(p.iter()).for_each(|(t, p)| *t = mul_add::<FUSED>(*t, pass.keep, *p * (1.0 - pass.keep)));
     }
 }
 
 vectorised! {
     fn average(teacher: &mut [f32], student: &[f32], keep: f32) {
-        teacher.iter_mut().zip(student).for_each(|(t, p)| *t = *t * keep + *p * (1.0 - keep));
+        teacher.iter_mut().zip(student).for_each(|(t, p)| *t = mul_add::<FUSED>(*t, keep, *p * (1.0 - keep)));
     }
-}
-
-/// Euclidean norm in sixteen lanes.
-#[inline(always)]
-fn norm(x: &[f32]) -> f32 {
-    let mut lanes = [0.0f32; 16];
-    let (chunks, rest) = x.as_chunks::<16>();
-    for chunk in chunks {
-        lanes.iter_mut().zip(chunk).for_each(|(s, v)| *s += v * v);
-    }
-    (lanes.iter().sum::<f32>() + rest.iter().map(|v| v * v).sum::<f32>()).sqrt()
 }

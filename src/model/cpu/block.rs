@@ -100,23 +100,17 @@ impl Block {
         scratch: &mut Scratch,
     ) {
         let u = &mut scratch.a;
-        layer_norm(x, self.dim, &mut tape.ln1);
-        let (w, b) = self.norm1.values(p);
-        affine(&tape.ln1.normalised, w, b, u);
+        layer_norm(x, self.norm1.values(p), learn.then_some(&mut tape.ln1), u);
         self.qkv.forward(p, u, &mut tape.qkv);
         xca_forward(self.xca_shape(maps), &tape.qkv, &p[self.temperature.clone()], &mut tape.xca, &mut tape.attended);
         self.proj.forward(p, &tape.attended, x);
 
-        layer_norm(x, self.dim, &mut tape.ln3);
-        let (w, b) = self.norm3.values(p);
-        affine(&tape.ln3.normalised, w, b, u);
+        layer_norm(x, self.norm3.values(p), learn.then_some(&mut tape.ln3), u);
         let no_bias = vec![0.0; self.dim];
         tape.bn.normalised.resize(x.len(), 0.0);
         depthwise(maps, u, &taps(&p[self.conv1.clone()], None), &no_bias, false, false, &mut tape.bn.normalised);
         gelu_for(learn, &mut tape.bn.normalised, &mut tape.conv_slope, &p[self.conv1_bias.clone()]);
-        self.batch_norm(buffers, train, &mut tape.bn);
-        let (w, b) = self.bn.values(p);
-        affine(&tape.bn.normalised, w, b, u);
+        self.batch_norm(p, buffers, train, &mut tape.bn, u);
         let gamma = &p[self.gamma3.clone()];
         let bias: Vec<f32> = p[self.conv2_bias.clone()].iter().zip(gamma).map(|(b, g)| b * g).collect();
         depthwise(maps, u, &taps(&p[self.conv2.clone()], Some(gamma)), &bias, false, true, x);
@@ -124,15 +118,15 @@ impl Block {
         self.mlp.forward(p, if learn { Purpose::Learn } else { Purpose::Look }, x, &mut tape.mlp, u);
     }
 
-    fn batch_norm(&self, buffers: &mut [f32], train: bool, bn: &mut BatchNorm) {
+    fn batch_norm(&self, p: &[f32], buffers: &mut [f32], train: bool, bn: &mut BatchNorm, out: &mut Vec<f32>) {
         let (mean, var) = (self.running_mean.clone(), self.running_var.clone());
         if train {
             let (mut m, mut v) = (buffers[mean.clone()].to_vec(), buffers[var.clone()].to_vec());
-            batch_norm_train(bn, &mut m, &mut v);
+            batch_norm_train(bn, (&mut m, &mut v), self.bn.values(p), out);
             buffers[mean].copy_from_slice(&m);
             buffers[var].copy_from_slice(&v);
         } else {
-            batch_norm_eval(&mut bn.normalised, &buffers[mean], &buffers[var]);
+            batch_norm_eval(&mut bn.normalised, (&buffers[mean], &buffers[var]), self.bn.values(p), out);
         }
     }
 

@@ -89,9 +89,7 @@ impl ClassBlock {
     /// Changes x (images × `tokens` × D, class token first) in place.
     pub fn forward(&self, p: &[f32], tokens: usize, x: &mut [f32], tape: &mut ClassTape, u: &mut Vec<f32>) {
         let d = self.dim;
-        layer_norm(x, d, &mut tape.ln1);
-        let (w, b) = self.norm1.values(p);
-        affine(&tape.ln1.normalised, w, b, u);
+        layer_norm(x, self.norm1.values(p), Some(&mut tape.ln1), u);
         self.q.forward(p, &class_rows(u, tokens, d), &mut tape.q);
         let scale = self.scale();
         tape.q.iter_mut().for_each(|q| *q *= scale);
@@ -108,15 +106,12 @@ impl ClassBlock {
             }
         });
 
-        let (w, b) = self.norm2.values(p);
         if self.tokens_norm {
-            layer_norm(x, d, &mut tape.ln2);
-            affine(&tape.ln2.normalised, w, b, u);
+            layer_norm(x, self.norm2.values(p), Some(&mut tape.ln2), u);
             x.copy_from_slice(u);
             tape.class = class_rows(x, tokens, d);
         } else {
-            layer_norm(&class_rows(x, tokens, d), d, &mut tape.ln2);
-            affine(&tape.ln2.normalised, w, b, &mut tape.class);
+            layer_norm(&class_rows(x, tokens, d), self.norm2.values(p), Some(&mut tape.ln2), &mut tape.class);
         }
         self.fc1.forward_without_bias(p, &tape.class, &mut tape.hidden);
         tape.hidden_slope.resize(tape.hidden.len(), 0.0);

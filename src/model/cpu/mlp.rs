@@ -64,11 +64,10 @@ impl Mlp {
 
     /// Changes rows of the stream in place; `u` is room.
     pub fn forward(&self, p: &[f32], purpose: Purpose, x: &mut [f32], tape: &mut MlpTape, u: &mut Vec<f32>) {
-        let (w, b) = self.norm.values(p);
-        layer_norm(x, w.len(), &mut tape.norm);
-        affine(&tape.norm.normalised, w, b, u);
+        let learn = purpose == Purpose::Learn;
+        layer_norm(x, self.norm.values(p), learn.then_some(&mut tape.norm), u);
         self.fc1.forward_without_bias(p, u, &mut tape.hidden);
-        gelu_for(purpose == Purpose::Learn, &mut tape.hidden, &mut tape.slope, &p[self.fc1.bias.clone()]);
+        gelu_for(learn, &mut tape.hidden, &mut tape.slope, &p[self.fc1.bias.clone()]);
         match purpose {
             Purpose::LookAtFew => self.fc2.forward_few(p, &tape.hidden, x, u),
             _ => self.fc2.forward(p, &tape.hidden, x),

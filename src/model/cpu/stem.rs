@@ -3,12 +3,12 @@
 use std::ops::Range;
 
 use super::linear::Norm;
+use super::mlp::gelu_for;
 use super::network::Batch;
 use rayon::prelude::*;
 
 use crate::kernel::{
-    BatchNorm, Conv, Matrix, Start, add_column_sums, affine, batch_norm_eval, batch_norm_train, conv_backward, conv_forward, gelu, matmul,
-    multiply,
+    BatchNorm, Conv, Matrix, Start, add_column_sums, batch_norm_eval, batch_norm_train, conv_backward, conv_forward, matmul, multiply,
 };
 use crate::model::position::position_code;
 use crate::model::{Layout, XcitSizes};
@@ -40,6 +40,8 @@ pub struct StemTape {
     slopes: Vec<Vec<f32>>,
     patches: Vec<f32>,
     code: Vec<f32>,
+    /// Room for the gradient of a convolution's input; kept, since a fresh page costs as much as filling it.
+    d_input: Vec<f32>,
 }
 
 impl Stem {
@@ -77,7 +79,16 @@ impl Stem {
     }
 
     /// Writes the tokens (B·N × D) of the batch.
-    pub fn forward(&self, p: &[f32], buffers: &mut [f32], train: bool, batch: &Batch<'_>, tape: &mut StemTape, tokens: &mut Vec<f32>) {
+    /// With `train`, batch statistics are used and the running ones moved; with `learn`, a backward pass may follow.
+    pub fn forward(
+        &self,
+        p: &[f32],
+        buffers: &mut [f32],
+        (train, learn): (bool, bool),
+        batch: &Batch<'_>,
+        tape: &mut StemTape,
+        tokens: &mut Vec<f32>,
+    ) {
         let last = self.stages.len() - 1;
         tape.bns.resize_with(self.stages.len(), BatchNorm::default);
         tape.inputs.resize_with(last, Vec::new);
@@ -86,22 +97,18 @@ impl Stem {
             let input = if i == 0 { batch.pixels } else { &tape.inputs[i - 1] };
             conv_forward(conv, input, &p[stage.conv.clone()], &mut tape.patches, &mut tape.bns[i].normalised);
             let bn = &mut tape.bns[i];
+            let (affine, out) = (stage.bn.values(p), if i == last { &mut *tokens } else { &mut tape.inputs[i] });
             if train {
                 let (mut mean, mut var) = (buffers[stage.running_mean.clone()].to_vec(), buffers[stage.running_var.clone()].to_vec());
-                batch_norm_train(bn, &mut mean, &mut var);
+                batch_norm_train(bn, (&mut mean, &mut var), affine, out);
                 buffers[stage.running_mean.clone()].copy_from_slice(&mean);
                 buffers[stage.running_var.clone()].copy_from_slice(&var);
             } else {
-                batch_norm_eval(&mut bn.normalised, &buffers[stage.running_mean.clone()], &buffers[stage.running_var.clone()]);
+                let running = (&buffers[stage.running_mean.clone()], &buffers[stage.running_var.clone()]);
+                batch_norm_eval(&mut bn.normalised, running, affine, out);
             }
-            let (w, b) = stage.bn.values(p);
-            if i == last {
-                affine(&bn.normalised, w, b, tokens);
-            } else {
-                let out = &mut tape.inputs[i];
-                affine(&bn.normalised, w, b, out);
-                tape.slopes[i].resize(out.len(), 0.0);
-                gelu(out, &mut tape.slopes[i], &vec![0.0; stage.outputs]);
+            if i < last {
+                gelu_for(learn, out, &mut tape.slopes[i], &vec![0.0; stage.outputs]);
             }
         }
         let (hp, wp) = self.convs(batch)[last].out();
@@ -113,40 +120,39 @@ impl Stem {
         tokens.par_chunks_exact_mut(position.len()).for_each(|image| image.iter_mut().zip(&position).for_each(|(t, p)| *t += p));
     }
 
-    /// Adds the parameters' gradients from that of the tokens, and writes the pixels' where they are wanted.
+    /// Adds the parameters' gradients from that of the tokens, which it uses up, and writes the pixels' where they are wanted.
     pub fn backward(
         &self,
         p: &[f32],
         batch: &Batch<'_>,
         tape: &mut StemTape,
-        d: &[f32],
+        d: &mut Vec<f32>,
         grads: &mut [f32],
         mut d_pixels: Option<&mut Vec<f32>>,
     ) {
         let n = tape.code.len() / 64;
         let mut d_position = vec![0.0; n * self.dim];
-        d.chunks_exact(n * self.dim).for_each(|image| d_position.iter_mut().zip(image).for_each(|(s, x)| *s += x));
+        d_position.par_chunks_exact_mut(self.dim).enumerate().for_each(|(token, sums)| {
+            let rows = d.chunks_exact(self.dim).skip(token).step_by(n);
+            rows.for_each(|row| sums.iter_mut().zip(row).for_each(|(s, x)| *s += x));
+        });
         add_column_sums(&d_position, &mut grads[self.position_bias.clone()]);
         let d_matrix = Matrix::new(&d_position, n, self.dim);
         matmul(d_matrix.t(), Matrix::new(&tape.code, n, 64), &mut grads[self.position.clone()], 64, Start::Target);
 
-        let mut d = d.to_vec();
         let convs = self.convs(batch);
         for (i, stage) in self.stages.iter().enumerate().rev() {
             if i + 1 < self.stages.len() {
-                multiply(&mut d, &tape.slopes[i]);
+                multiply(d, &tape.slopes[i]);
             }
             let (w, _) = stage.bn.values(p);
-            stage.bn.add(tape.bns[i].backward(&mut d, w), grads);
+            stage.bn.add(tape.bns[i].backward(d, w), grads);
             let input = if i == 0 { batch.pixels } else { &tape.inputs[i - 1] };
-            let mut d_input = Vec::new();
-            let wanted = i > 0 || d_pixels.is_some();
             let weight_grad = &mut grads[stage.conv.clone()];
-            conv_backward(convs[i], input, &p[stage.conv.clone()], &d, &mut tape.patches, weight_grad, wanted.then_some(&mut d_input));
+            let d_input = if i > 0 { Some(&mut tape.d_input) } else { d_pixels.as_deref_mut() };
+            conv_backward(convs[i], input, &p[stage.conv.clone()], d, &mut tape.patches, weight_grad, d_input);
             if i > 0 {
-                d = d_input;
-            } else if let Some(out) = d_pixels.as_deref_mut() {
-                *out = d_input;
+                std::mem::swap(d, &mut tape.d_input);
             }
         }
     }

@@ -8,7 +8,7 @@ use super::network::Batch;
 use super::vit_block::{Kept, VitBlock, VitBlockTape};
 use super::vit_embed::Embed;
 use crate::diagnostic::Failure;
-use crate::kernel::{LayerNorm, QkvShape, affine, layer_norm, layer_norm_backward};
+use crate::kernel::{LayerNorm, QkvShape, layer_norm, layer_norm_backward};
 use crate::model::{DropPath, Layout, VitSizes};
 
 /// A vision transformer on the CPU kernels.
@@ -112,10 +112,8 @@ impl VitNetwork {
     }
 
     fn final_norm(&self, params: &[f32], rows: &[f32], tape: &mut VitTape) -> Vec<f32> {
-        layer_norm(rows, self.sizes.dim, &mut tape.norm);
-        let (w, b) = self.norm.values(params);
         let mut out = Vec::new();
-        affine(&tape.norm.normalised, w, b, &mut out);
+        layer_norm(rows, self.norm.values(params), Some(&mut tape.norm), &mut out);
         out
     }
 

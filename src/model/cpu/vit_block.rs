@@ -58,9 +58,7 @@ impl VitBlock {
     ) {
         let Scratch { a: u, b: before, .. } = scratch;
         keep(kept, x, before);
-        layer_norm(x, shape.dim, &mut tape.ln1);
-        let (w, b) = self.norm1.values(p);
-        affine(&tape.ln1.normalised, w, b, u);
+        layer_norm(x, self.norm1.values(p), learn.then_some(&mut tape.ln1), u);
         self.qkv.forward(p, u, &mut tape.qkv);
         attention_forward(shape, &tape.qkv, &mut tape.attention, &mut tape.attended);
         match learn {
@@ -78,9 +76,7 @@ impl VitBlock {
     /// sixths of the products. For the last block, where no backward pass follows.
     pub fn forward_class(&self, p: &[f32], shape: QkvShape, x: &[f32], tape: &mut VitBlockTape, scratch: &mut Scratch) -> Vec<f32> {
         let (d, u) = (shape.dim, &mut scratch.a);
-        layer_norm(x, d, &mut tape.ln1);
-        let (w, b) = self.norm1.values(p);
-        affine(&tape.ln1.normalised, w, b, u);
+        layer_norm(x, self.norm1.values(p), None, u);
         tape.qkv.resize(3 * u.len(), 0.0);
         self.qkv.forward_part(p, u, 1, d..3 * d, &mut tape.qkv);
         self.qkv.forward_part(p, u, shape.tokens, 0..d, &mut tape.qkv);

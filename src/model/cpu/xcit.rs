@@ -9,7 +9,7 @@ use super::linear::Norm;
 use super::network::Batch;
 use super::stem::{Stem, StemTape};
 use crate::diagnostic::Failure;
-use crate::kernel::{LayerNorm, Maps, affine, layer_norm, layer_norm_backward};
+use crate::kernel::{LayerNorm, Maps, layer_norm, layer_norm_backward};
 use crate::model::{Layout, Weights, XcitSizes};
 
 /// An XCiT on the CPU kernels.
@@ -130,7 +130,7 @@ impl XcitNetwork {
             }
             block.backward(params, maps, kept, &mut d, grads, &mut tape.scratch);
         }
-        self.stem.backward(params, batch, &mut tape.stem, &d, grads, d_pixels);
+        self.stem.backward(params, batch, &mut tape.stem, &mut d, grads, d_pixels);
         tape.d = d;
         Ok(())
     }
@@ -165,7 +165,7 @@ impl XcitNetwork {
         tape.blocks.resize_with(if keep_blocks { self.blocks.len() } else { 1 }, BlockTape::default);
         tape.inputs.resize_with(if keep && self.again { self.blocks.len() } else { 0 }, Vec::new);
         tape.class_blocks.resize_with(self.class_blocks.len(), ClassTape::default);
-        self.stem.forward(params, buffers, train, batch, &mut tape.stem, &mut tape.tokens);
+        self.stem.forward(params, buffers, (train, keep), batch, &mut tape.stem, &mut tape.tokens);
         for (i, block) in self.blocks.iter().enumerate() {
             if let Some(input) = tape.inputs.get_mut(i).filter(|_| i + 1 < self.blocks.len()) {
                 input.clear();
@@ -187,10 +187,8 @@ impl XcitNetwork {
     }
 
     fn final_norm(&self, params: &[f32], rows: &[f32], tape: &mut XcitTape) -> Vec<f32> {
-        layer_norm(rows, self.sizes.dim, &mut tape.norm);
-        let (w, b) = self.norm.values(params);
         let mut out = Vec::new();
-        affine(&tape.norm.normalised, w, b, &mut out);
+        layer_norm(rows, self.norm.values(params), Some(&mut tape.norm), &mut out);
         out
     }
 }

@@ -1,0 +1,69 @@
+//! Sums over slices with 32 of them side by side, two wide registers, since one after the other would wait for each addition.
+//!
+//! Plain loops, since the compiler leaves `for_each` over a range as a call, number by number.
+
+use std::hint::black_box;
+
+/// How many sums there are.
+pub const LANES: usize = 32;
+
+/// Returns the sum of all lanes.
+#[inline(always)]
+pub fn total(lanes: [f32; LANES]) -> f32 {
+    // Through memory: else the compiler takes the registers of the loop before apart as well, into fours.
+    let lanes = black_box(lanes);
+    let mut four = [0.0f32; 4];
+    for (i, x) in lanes.iter().enumerate() {
+        four[i % 4] += *x;
+    }
+    (four[0] + four[1]) + (four[2] + four[3])
+}
+
+/// Folds a slice by `add(sum, x)`, where the sum of sums is that of all.
+#[inline(always)]
+pub fn fold(x: &[f32], add: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for x in chunks {
+        for i in 0..LANES {
+            lanes[i] = add(lanes[i], x[i]);
+        }
+    }
+    let mut last = 0.0;
+    for x in rest {
+        last = add(last, *x);
+    }
+    total(lanes) + last
+}
+
+/// Folds two slices of equal length by `add(sum, x, y)`.
+#[inline(always)]
+pub fn fold_pairs(x: &[f32], y: &[f32], add: impl Fn(f32, f32, f32) -> f32) -> f32 {
+    let mut lanes = [0.0f32; LANES];
+    let ((x, last_x), (y, last_y)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+    for (x, y) in x.iter().zip(y) {
+        for i in 0..LANES {
+            lanes[i] = add(lanes[i], x[i], y[i]);
+        }
+    }
+    let mut last = 0.0;
+    for (x, y) in last_x.iter().zip(last_y) {
+        last = add(last, *x, *y);
+    }
+    total(lanes) + last
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_sum_takes_every_number_once() {
+        for n in [0, 1, 31, 32, 33, 95, 384] {
+            let x: Vec<f32> = (1..=n).map(|i| i as f32).collect();
+            let whole = (n * (n + 1) / 2) as f32;
+            assert_eq!(fold(&x, |sum, x| sum + x), whole, "{n}");
+            assert_eq!(fold_pairs(&x, &vec![2.0; n], |sum, x, y| sum + x * y), 2.0 * whole, "{n}");
+        }
+    }
+}
