@@ -10,7 +10,7 @@ use std::ops::Range;
 use rayon::prelude::*;
 
 use super::clock::{Group, timed};
-use super::lanes::{LANES, total};
+use super::lanes::{LANES, largest, total};
 use super::level::{mul_add, vectorised};
 use super::matmul::{Matrix, Shared, Start, matmul_one};
 use super::pointwise::{dot, exp};
@@ -126,14 +126,8 @@ vectorised! {
     fn soften(scores: &mut [f32], scale: f32, kept: &mut [[f32; 2]]) {
         let columns = scores.len() / kept.len();
         for (row, kept) in scores.chunks_exact_mut(columns).zip(kept) {
+            let largest = largest(row, |x| x) * scale;
             let (wide, rest) = row.as_chunks_mut::<LANES>();
-            let mut largest = [f32::NEG_INFINITY; LANES];
-            for chunk in &*wide {
-                for i in 0..LANES {
-                    largest[i] = if chunk[i] > largest[i] { chunk[i] } else { largest[i] };
-                }
-            }
-            let largest = largest.iter().chain(&*rest).fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a }) * scale;
             let mut sums = [0.0f32; LANES];
             for chunk in wide {
                 for i in 0..LANES {

@@ -10,7 +10,7 @@
 use rayon::prelude::*;
 
 use super::clock::{Group, timed};
-use super::lanes::fold;
+use super::lanes::{fold, largest};
 use super::level::vectorised;
 use super::matmul::{Matrix, Start, matmul_one};
 use super::pointwise::{dot, exp};
@@ -35,7 +35,7 @@ fn scores(rows: &[f32], u: &[f32], dim: usize, out: &mut [f32]) {
 
 vectorised! {
     fn soften(row: &mut [f32]) {
-        let max = row.iter().fold(f32::NEG_INFINITY, |a, b| if *b > a { *b } else { a });
+        let max = largest(row, |x| x);
         row.iter_mut().for_each(|x| *x = exp::<FUSED>(*x - max));
         let sum = fold(row, |sum, x| sum + x);
         row.iter_mut().for_each(|x| *x /= sum);

@@ -59,15 +59,19 @@ fn gather(conv: Conv, input: &[f32], images: std::ops::Range<usize>, patches: &m
     patches.par_chunks_mut(columns * 9 * c).enumerate().for_each(|(row, line)| {
         let (image, y) = (images.start + row / rows, row % rows);
         for (x, patch) in line.chunks_exact_mut(9 * c).enumerate() {
-            for (t, tap) in patch.chunks_exact_mut(c).enumerate() {
-                // Padding of 1: what would be row -1 wraps round to a huge number, beyond the height like the one below the last.
-                let (sy, sx) = ((2 * y + t / 3).wrapping_sub(1), (2 * x + t % 3).wrapping_sub(1));
-                if sy < conv.height && sx < conv.width {
-                    let from = ((image * conv.height + sy) * conv.width + sx) * c;
-                    tap.copy_from_slice(&input[from..from + c]);
-                } else {
-                    tap.fill(0.0);
+            // The three taps of a row lie side by side; padding of 1 cuts off the first or the last.
+            let (first, end) = ((x == 0) as usize, 3.min(conv.width + 1 - 2 * x));
+            for (ky, taps) in patch.chunks_exact_mut(3 * c).enumerate() {
+                // What would be row -1 wraps round to a huge number, beyond the height like the one below the last.
+                let sy = (2 * y + ky).wrapping_sub(1);
+                if sy >= conv.height {
+                    taps.fill(0.0);
+                    continue;
                 }
+                let from = ((image * conv.height + sy) * conv.width + 2 * x + first - 1) * c;
+                taps[..first * c].fill(0.0);
+                taps[first * c..end * c].copy_from_slice(&input[from..from + (end - first) * c]);
+                taps[end * c..].fill(0.0);
             }
         }
     });

@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use super::clock::{Group, timed};
-use super::lanes::fold;
+use super::lanes::{fold, largest};
 use super::level::{mul_add, vectorised};
 use super::matmul::{Matrix, Shared, Start, matmul_one};
 use super::pointwise::exp;
@@ -54,10 +54,7 @@ pub fn forward(shape: Shape, qkv: &[f32], temperature: &[f32], saved: &mut Saved
         head.rk = inverse_norms(shape, qkv, index, 1);
         let tau = temperature[index % shape.heads];
         head.attention.resize(d * d, 0.0);
-        for (i, (cosine, attention)) in head.cosine.chunks_exact_mut(d).zip(head.attention.chunks_exact_mut(d)).enumerate() {
-            cosine.iter_mut().zip(&head.rk).for_each(|(s, rk)| *s *= head.rq[i] * rk);
-            softmax(cosine, tau, attention);
-        }
+        soften(&mut head.cosine, &head.rq, &head.rk, tau, &mut head.attention);
         // SAFETY: each (image, head) has columns of its own.
         unsafe {
             target.matmul(
@@ -81,12 +78,16 @@ vectorised! {
 }
 
 vectorised! {
-    /// out = softmax(scale · x).
-    fn softmax(x: &[f32], scale: f32, out: &mut [f32]) {
-        let max = x.iter().map(|v| v * scale).fold(f32::NEG_INFINITY, |a, b| if a > b { a } else { b });
-        out.iter_mut().zip(x).for_each(|(o, v)| *o = exp::<FUSED>(mul_add::<FUSED>(*v, scale, -max)));
-        let sum = fold(out, |sum, x| sum + x);
-        out.iter_mut().for_each(|o| *o /= sum);
+    /// qᵀk becomes S, and out A.
+    fn soften(products: &mut [f32], rq: &[f32], rk: &[f32], tau: f32, out: &mut [f32]) {
+        let d = rk.len();
+        for ((row, rq), out) in products.chunks_exact_mut(d).zip(rq).zip(out.chunks_exact_mut(d)) {
+            row.iter_mut().zip(rk).for_each(|(s, rk)| *s *= rq * rk);
+            let max = largest(row, |s| s * tau);
+            out.iter_mut().zip(&*row).for_each(|(o, s)| *o = exp::<FUSED>(mul_add::<FUSED>(*s, tau, -max)));
+            let sum = fold(out, |sum, x| sum + x);
+            out.iter_mut().for_each(|o| *o /= sum);
+        }
     }
 }
 

@@ -1,4 +1,4 @@
-//! Sums over slices with 32 of them side by side, two wide registers, since one after the other would wait for each addition.
+//! Sums (and the largest) over slices with 32 of them side by side, two wide registers, since one after the other would wait for each addition.
 //!
 //! Plain loops, since the compiler leaves `for_each` over a range as a call, number by number.
 
@@ -53,17 +53,39 @@ pub fn fold_pairs(x: &[f32], y: &[f32], add: impl Fn(f32, f32, f32) -> f32) -> f
     total(lanes) + last
 }
 
+/// Returns the largest f(x), -∞ for none.
+#[inline(always)]
+pub fn largest(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
+    let larger = |a: f32, b: f32| if b > a { b } else { a };
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (chunks, rest) = x.as_chunks::<LANES>();
+    for x in chunks {
+        for i in 0..LANES {
+            lanes[i] = larger(lanes[i], f(x[i]));
+        }
+    }
+    let mut last = f32::NEG_INFINITY;
+    for x in rest {
+        last = larger(last, f(*x));
+    }
+    for x in black_box(lanes) {
+        last = larger(last, x);
+    }
+    last
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_sum_takes_every_number_once() {
+    fn a_sum_takes_every_number_once_and_the_largest_is_found() {
         for n in [0, 1, 31, 32, 33, 95, 384] {
             let x: Vec<f32> = (1..=n).map(|i| i as f32).collect();
             let whole = (n * (n + 1) / 2) as f32;
             assert_eq!(fold(&x, |sum, x| sum + x), whole, "{n}");
             assert_eq!(fold_pairs(&x, &vec![2.0; n], |sum, x, y| sum + x * y), 2.0 * whole, "{n}");
+            assert_eq!(largest(&x, |x| -x), if n > 0 { -1.0 } else { f32::NEG_INFINITY }, "{n}");
         }
     }
 }

@@ -6,7 +6,7 @@
 use rayon::prelude::*;
 
 use crate::kernel::clock::{Group, timed};
-use crate::kernel::lanes::fold_pairs;
+use crate::kernel::lanes::{fold_pairs, largest};
 use crate::kernel::{exp, mul_add, vectorised};
 
 /// Loss and what goes with it.
@@ -66,23 +66,11 @@ fn sum(x: &[f32], y: &[f32], f: impl Fn(f32, f32) -> f32) -> f64 {
     whole
 }
 
-#[inline(always)]
-fn largest(x: &[f32]) -> f32 {
-    let mut lanes = [f32::NEG_INFINITY; 16];
-    let (some, rest) = x.as_chunks::<16>();
-    for x in some {
-        for i in 0..16 {
-            lanes[i] = if x[i] > lanes[i] { x[i] } else { lanes[i] };
-        }
-    }
-    lanes.into_iter().chain(rest.iter().copied()).fold(f32::NEG_INFINITY, f32::max)
-}
-
 vectorised! {
     /// Turns logits into softmax((x - centre)/temperature) and returns its entropy in nats.
     fn teacher_row(row: &mut [f32], centre: &[f32], scale: f32) -> f64 {
         row.iter_mut().zip(centre).for_each(|(x, c)| *x = (*x - c) * scale);
-        let max = largest(row);
+        let max = largest(row, |x| x);
         row.iter_mut().for_each(|x| *x -= max);
         let mass = sum(row, row, |x, _| exp::<FUSED>(x));
         // -Σ p ln p with ln p = x - ln Σ.
@@ -96,7 +84,7 @@ vectorised! {
 vectorised! {
     /// Turns a student's logits into the gradient of -Σ wanted · log softmax(scale · x), times `factor`, and returns that sum.
     fn student_row(row: &mut [f32], wanted: &[f32], scale: f32, factor: f32) -> f64 {
-        let max = largest(row) * scale;
+        let max = largest(row, |x| x) * scale;
         let mass = sum(row, row, |x, _| exp::<FUSED>(mul_add::<FUSED>(x, scale, -max)));
         let cross = sum(row, wanted, |x, p| p * (x * scale));
         let total = sum(wanted, wanted, |p, _| p);
