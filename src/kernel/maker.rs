@@ -44,12 +44,12 @@ pub(super) fn part(m: usize, n: usize, by: Maker) -> (usize, usize) {
     let cut = |length: usize, parts: usize, unit: usize| length.div_ceil(parts.max(1)).next_multiple_of(unit);
     if by != Maker::Library {
         // Our own product has the same bits however it is cut: whole tiles, 8 of them at least, the same number of parts for every thread; of
-        // whole rows more than one, some 224 rows each, for a thread that is held up leaves the rest of its own to the others.
+        // whole rows with AVX-512 more than one, some 224 rows each, for a thread that is held up leaves the rest of its own to the others.
         let unit = if by == Maker::Avx512 { 14 } else { 32 };
         let parts = rayon::current_num_threads();
         let (high, wide) = (parts.min(m / 112).max(1), parts.min(n / 128).max(1));
         return if m >= n {
-            let again = if high == parts { (m / high / 224).max(1) } else { 1 };
+            let again = if by == Maker::Avx512 && high == parts { (m / high / 224).max(1) } else { 1 };
             (cut(m, high * again, unit), cut(n, (parts / high).min(wide), 32))
         } else {
             (cut(m, (parts / wide).min(high), unit), cut(n, wide, 32))
