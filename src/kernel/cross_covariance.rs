@@ -1,23 +1,26 @@
 //! Cross-covariance attention (El-Nouby et al. 2021, eq. 2) on the buffer of q, k and v as the projection leaves it.
 //!
 //! For each image and head, with q, k, v of N × d (rows 3·D apart): S = (qᵀk) / (|qᵢ||kⱼ|), norms over the tokens; A = softmax(τ·S) over j;
-//! out = v·Aᵀ. q and k are never normalised in memory: their norms scale the d × d matrix. Kept: S, A, 1/|q|, 1/|k|.
+//! out = v·Aᵀ. q and k are never normalised in memory: their norms scale the d × d matrix. Kept: Sᵀ, Aᵀ, 1/|q|, 1/|k|. Transposed, so that
+//! softmax and its way back go down the columns: all rows of A at once, a vector of them for each j.
 
 use rayon::prelude::*;
 
 use super::clock::{Group, timed};
-use super::lanes::{fold, largest};
+use super::lanes::fold_pairs;
 use super::level::{mul_add, vectorised};
-use super::matmul::{Matrix, Shared, Start, matmul_one};
+use super::matmul::{Matrix, Shared};
+use super::narrow::narrow;
 use super::pointwise::exp;
 use super::qkv::Shape;
+use super::transpose::transpose;
 
 /// What forward keeps for one (image, head).
 #[derive(Clone, Default)]
 struct Head {
-    /// S, d × d.
+    /// Sᵀ, d × d.
     cosine: Vec<f32>,
-    /// A, d × d.
+    /// Aᵀ, d × d.
     attention: Vec<f32>,
     /// 1/|qᵢ| and 1/|kⱼ|.
     rq: Vec<f32>,
@@ -48,23 +51,16 @@ pub fn forward(shape: Shape, qkv: &[f32], temperature: &[f32], saved: &mut Saved
     saved.heads.resize(shape.batch * shape.heads, Head::default());
     let target = Shared::new(out);
     saved.heads.par_iter_mut().enumerate().for_each(|(index, head)| {
+        let [q, k, v] = [0, 1, 2].map(|which| shape.part(qkv, index, which));
         head.cosine.resize(d * d, 0.0);
-        matmul_one(shape.part(qkv, index, 0).t(), shape.part(qkv, index, 1), &mut head.cosine, d, Start::Nothing);
+        head.attention.resize(d * d, 0.0);
+        // SAFETY: nobody else has it.
+        unsafe { narrow(k.t(), q, &Shared::new(&mut head.cosine), 0, d, None) };
         head.rq = inverse_norms(shape, qkv, index, 0);
         head.rk = inverse_norms(shape, qkv, index, 1);
-        let tau = temperature[index % shape.heads];
-        head.attention.resize(d * d, 0.0);
-        soften(&mut head.cosine, &head.rq, &head.rk, tau, &mut head.attention);
+        soften(&mut head.cosine, &head.rq, &head.rk, temperature[index % shape.heads], &mut head.attention);
         // SAFETY: each (image, head) has columns of its own.
-        unsafe {
-            target.matmul(
-                shape.part(qkv, index, 2),
-                Matrix::new(&head.attention, d, d).t(),
-                shape.out_start(index),
-                shape.dim,
-                Start::Nothing,
-            )
-        };
+        unsafe { narrow(v, Matrix::new(&head.attention, d, d), &target, shape.out_start(index), shape.dim, None) };
     });
 }
 
@@ -78,23 +74,50 @@ vectorised! {
 }
 
 vectorised! {
-    /// qᵀk becomes S, and out A.
+    /// kᵀq becomes Sᵀ, and out Aᵀ.
     fn soften(products: &mut [f32], rq: &[f32], rk: &[f32], tau: f32, out: &mut [f32]) {
-        let d = rk.len();
-        for ((row, rq), out) in products.chunks_exact_mut(d).zip(rq).zip(out.chunks_exact_mut(d)) {
-            row.iter_mut().zip(rk).for_each(|(s, rk)| *s *= rq * rk);
-            let max = largest(row, |s| s * tau);
-            out.iter_mut().zip(&*row).for_each(|(o, s)| *o = exp::<FUSED>(mul_add::<FUSED>(*s, tau, -max)));
-            let sum = fold(out, |sum, x| sum + x);
-            out.iter_mut().for_each(|o| *o /= sum);
+        let d = rq.len();
+        let (mut largest, mut sum) = (vec![f32::NEG_INFINITY; d], vec![0.0f32; d]);
+        for (row, rk) in products.chunks_exact_mut(d).zip(rk) {
+            for ((s, rq), largest) in row.iter_mut().zip(rq).zip(&mut largest) {
+                *s *= rq * rk;
+                let logit = *s * tau;
+                *largest = if logit > *largest { logit } else { *largest };
+            }
         }
+        for (row, out) in products.chunks_exact(d).zip(out.chunks_exact_mut(d)) {
+            for (((s, out), largest), sum) in row.iter().zip(out).zip(&largest).zip(&mut sum) {
+                *out = exp::<FUSED>(mul_add::<FUSED>(*s, tau, -largest));
+                *sum += *out;
+            }
+        }
+        sum.iter_mut().for_each(|sum| *sum = 1.0 / *sum);
+        out.chunks_exact_mut(d).for_each(|out| out.iter_mut().zip(&sum).for_each(|(out, sum)| *out *= sum));
     }
 }
 
 vectorised! {
-    /// d -= x · pull, number by number.
-    fn take_out(d: &mut [f32], x: &[f32], pull: &[f32]) {
-        d.iter_mut().zip(x).zip(pull).for_each(|((d, x), p)| *d = mul_add::<FUSED>(-*x, *p, *d));
+    /// Turns dAᵀ into that of kᵀq, and returns that of τ. Writes how far the gradients of q and k point along q and k themselves.
+    fn soften_backward(grad: &mut [f32], kept: (&[f32], &[f32]), norms: (&[f32], &[f32]), tau: f32, along_q: &mut [f32], along_k: &mut [f32]) -> f32 {
+        let ((attention, cosine), (rq, rk)) = (kept, norms);
+        let d = rq.len();
+        let mut mean = vec![0.0f32; d];
+        for (g, a) in grad.chunks_exact(d).zip(attention.chunks_exact(d)) {
+            mean.iter_mut().zip(g).zip(a).for_each(|((mean, g), a)| *mean = mul_add::<FUSED>(*g, *a, *mean));
+        }
+        let rows = grad.chunks_exact_mut(d).zip(attention.chunks_exact(d)).zip(cosine.chunks_exact(d));
+        for (((g, a), s), (rk, along_k)) in rows.zip(rk.iter().zip(along_k)) {
+            for (((g, a), mean), (s, along_q)) in g.iter_mut().zip(a).zip(&mean).zip(s.iter().zip(&mut *along_q)) {
+                *g = a * (*g - mean);
+                *along_q = mul_add::<FUSED>(*g, *s, *along_q);
+            }
+            *along_k = tau * fold_pairs(g, s, |sum, g, s| mul_add::<FUSED>(g, s, sum));
+            let scale = tau * rk;
+            g.iter_mut().zip(rq).for_each(|(g, rq)| *g *= scale * rq);
+        }
+        let of_tau = along_q.iter().sum();
+        along_q.iter_mut().for_each(|along| *along *= tau);
+        of_tau
     }
 }
 
@@ -109,7 +132,7 @@ pub fn backward(
     d_temperature: &mut [f32],
 ) {
     let _timer = timed(Group::Attention);
-    let d = shape.head_dim();
+    let (d, apart) = (shape.head_dim(), 3 * shape.dim);
     d_qkv.resize(qkv.len(), 0.0);
     let target = Shared::new(d_qkv);
     let taus: Vec<f32> = saved
@@ -117,38 +140,23 @@ pub fn backward(
         .par_iter()
         .enumerate()
         .map(|(index, head)| {
+            let [q, k, v] = [0, 1, 2].map(|which| shape.part(qkv, index, which));
+            let [to_q, to_k, to_v] = [0, 1, 2].map(|which| shape.start(index, which));
             let d_out = Matrix::strided(&d_out[shape.out_start(index)..], shape.tokens, d, shape.dim, 1);
+            let (mut grad, mut turned) = (vec![0.0; d * d], vec![0.0; d * d]);
+            transpose(&head.attention, d, d, &mut turned);
             // SAFETY, here and below: each (image, head) has columns of its own.
-            unsafe { target.matmul(d_out, Matrix::new(&head.attention, d, d), shape.start(index, 2), 3 * shape.dim, Start::Nothing) };
-            // dA, turned in place into d(qᵀk).
-            let mut grad = vec![0.0; d * d];
-            matmul_one(d_out.t(), shape.part(qkv, index, 2), &mut grad, d, Start::Nothing);
-            let tau = temperature[index % shape.heads];
-            let mut d_tau = 0.0;
+            unsafe { narrow(d_out, Matrix::new(&turned, d, d), &target, to_v, apart, None) };
+            unsafe { narrow(v.t(), d_out, &Shared::new(&mut grad), 0, d, None) };
             let (mut along_q, mut along_k) = (vec![0.0; d], vec![0.0; d]);
-            for i in 0..d {
-                let row = &mut grad[i * d..(i + 1) * d];
-                let (a, s) = (&head.attention[i * d..(i + 1) * d], &head.cosine[i * d..(i + 1) * d]);
-                let dot: f32 = row.iter().zip(a).map(|(g, a)| g * a).sum();
-                for j in 0..d {
-                    let d_logit = a[j] * (row[j] - dot);
-                    d_tau += d_logit * s[j];
-                    let d_cosine = d_logit * tau;
-                    along_q[i] += d_cosine * s[j];
-                    along_k[j] += d_cosine * s[j];
-                    row[j] = d_cosine * head.rq[i] * head.rk[j];
-                }
-            }
-            let grad = Matrix::new(&grad, d, d);
-            for (which, other, product, along, r) in [(0, 1, grad.t(), &along_q, &head.rq), (1, 0, grad, &along_k, &head.rk)] {
+            let kept = (&head.attention[..], &head.cosine[..]);
+            let tau = temperature[index % shape.heads];
+            let d_tau = soften_backward(&mut grad, kept, (&head.rq, &head.rk), tau, &mut along_q, &mut along_k);
+            transpose(&grad, d, d, &mut turned);
+            for (x, along, r, other, product, to) in [(q, along_q, &head.rq, k, &grad, to_q), (k, along_k, &head.rk, q, &turned, to_k)] {
                 // Through the norm: what points along q itself is taken out again.
-                let pull: Vec<f32> = along.iter().zip(r).map(|(a, r)| a * r * r).collect();
-                let start = shape.start(index, which);
-                unsafe { target.matmul(shape.part(qkv, index, other), product, start, 3 * shape.dim, Start::Nothing) };
-                for n in 0..shape.tokens {
-                    let at = start + n * 3 * shape.dim;
-                    unsafe { target.row(at, d, |row| take_out(row, &qkv[at..at + d], &pull)) };
-                }
+                let pull: Vec<f32> = along.iter().zip(r).map(|(along, r)| along * r * r).collect();
+                unsafe { narrow(other, Matrix::new(product, d, d), &target, to, apart, Some((x, &pull))) };
             }
             d_tau
         })

@@ -7,16 +7,28 @@ use std::hint::black_box;
 /// How many sums there are.
 pub const LANES: usize = 32;
 
+/// Joins all lanes, half with half.
+#[inline(always)]
+fn joined(lanes: [f32; LANES], join: impl Fn(f32, f32) -> f32) -> f32 {
+    // Through memory: else the compiler takes the registers of the loop before apart as well, into fours.
+    let lanes = black_box(lanes);
+    let (mut sixteen, mut eight, mut four) = ([0.0; 16], [0.0; 8], [0.0; 4]);
+    for i in 0..16 {
+        sixteen[i] = join(lanes[i], lanes[i + 16]);
+    }
+    for i in 0..8 {
+        eight[i] = join(sixteen[i], sixteen[i + 8]);
+    }
+    for i in 0..4 {
+        four[i] = join(eight[i], eight[i + 4]);
+    }
+    join(join(four[0], four[2]), join(four[1], four[3]))
+}
+
 /// Returns the sum of all lanes.
 #[inline(always)]
 pub fn total(lanes: [f32; LANES]) -> f32 {
-    // Through memory: else the compiler takes the registers of the loop before apart as well, into fours.
-    let lanes = black_box(lanes);
-    let mut four = [0.0f32; 4];
-    for (i, x) in lanes.iter().enumerate() {
-        four[i % 4] += *x;
-    }
-    (four[0] + four[1]) + (four[2] + four[3])
+    joined(lanes, |a, b| a + b)
 }
 
 /// Folds a slice by `add(sum, x)`, where the sum of sums is that of all.
@@ -29,11 +41,10 @@ pub fn fold(x: &[f32], add: impl Fn(f32, f32) -> f32) -> f32 {
             lanes[i] = add(lanes[i], x[i]);
         }
     }
-    let mut last = 0.0;
-    for x in rest {
-        last = add(last, *x);
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *lane = add(*lane, *x);
     }
-    total(lanes) + last
+    total(lanes)
 }
 
 /// Folds two slices of equal length by `add(sum, x, y)`.
@@ -46,11 +57,10 @@ pub fn fold_pairs(x: &[f32], y: &[f32], add: impl Fn(f32, f32, f32) -> f32) -> f
             lanes[i] = add(lanes[i], x[i], y[i]);
         }
     }
-    let mut last = 0.0;
-    for (x, y) in last_x.iter().zip(last_y) {
-        last = add(last, *x, *y);
+    for (lane, (x, y)) in lanes.iter_mut().zip(last_x.iter().zip(last_y)) {
+        *lane = add(*lane, *x, *y);
     }
-    total(lanes) + last
+    total(lanes)
 }
 
 /// Returns the largest f(x), -∞ for none.
@@ -64,14 +74,10 @@ pub fn largest(x: &[f32], f: impl Fn(f32) -> f32) -> f32 {
             lanes[i] = larger(lanes[i], f(x[i]));
         }
     }
-    let mut last = f32::NEG_INFINITY;
-    for x in rest {
-        last = larger(last, f(*x));
+    for (lane, x) in lanes.iter_mut().zip(rest) {
+        *lane = larger(*lane, f(*x));
     }
-    for x in black_box(lanes) {
-        last = larger(last, x);
-    }
-    last
+    joined(lanes, larger)
 }
 
 #[cfg(test)]

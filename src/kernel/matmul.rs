@@ -123,10 +123,19 @@ impl<'a> Shared<'a> {
     /// # Safety
     /// No other thread may touch these elements meanwhile.
     pub unsafe fn matmul(&self, a: Matrix<'_>, b: Matrix<'_>, offset: usize, stride: usize, start: Start<'_>) {
+        let out = self.block(a, b, offset, stride);
+        // SAFETY: inside the slice, as `block` proved, ours alone by the caller's promise.
+        unsafe { product(maker(a, b), a, b, out, stride, start) };
+    }
+
+    /// Returns where a · b goes at `offset` with rows `stride` apart.
+    ///
+    /// # Panics
+    /// If it reaches beyond the slice, or the inner sides differ.
+    pub(super) fn block(&self, a: Matrix<'_>, b: Matrix<'_>, offset: usize, stride: usize) -> *mut f32 {
         assert_eq!(a.columns, b.rows, "the inner sides of a product differ");
         assert!(offset + reach(a.rows, b.columns, stride, 1) <= self.length, "a product reaches beyond its target");
-        // SAFETY: inside the slice by the assertion, ours alone by the caller's promise.
-        unsafe { product(maker(a, b), a, b, self.target.at(offset), stride, start) };
+        self.target.at(offset)
     }
 
     /// Calls `work` with row `row` of a block `columns` wide at `offset`.

@@ -25,6 +25,7 @@ mod matrix_unit; // what multiplies whole tiles of bf16
 mod split; // f32 as sums of bf16
 #[cfg(target_arch = "x86_64")]
 mod split_product; // a product made so
+mod narrow; // products of one head's numbers, where they lie
 mod transpose; // a matrix turned over
 mod prefetch; // what will be read soon
 mod pointwise; // exp, GELU, bias, scale

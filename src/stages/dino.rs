@@ -158,7 +158,7 @@ impl Stage for Dino {
     }
 
     fn version(&self) -> u32 {
-        6
+        7
     }
 
     fn params(&self) -> Value {

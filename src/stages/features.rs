@@ -53,7 +53,7 @@ impl Stage for Features {
     }
 
     fn version(&self) -> u32 {
-        5
+        6
     }
 
     fn params(&self) -> Value {

@@ -156,7 +156,7 @@ impl Stage for Supervised {
     }
 
     fn version(&self) -> u32 {
-        7
+        8
     }
 
     fn params(&self) -> Value {
@@ -253,7 +253,7 @@ impl Stage for LinearProbe {
     }
 
     fn version(&self) -> u32 {
-        8
+        9
     }
 
     fn params(&self) -> Value {
