@@ -3,7 +3,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::candle_ops::{l2_normalise, linear, log_softmax, softmax};
+use super::candle_ops::{gelu, l2_normalise, linear, log_softmax, softmax};
 use super::candle_tensors::Tensors;
 use super::head::HeadSizes;
 use super::layout::Weights;
@@ -47,7 +47,7 @@ impl CandleHead {
         let mut x = x.clone();
         for i in 0..self.sizes.layers {
             if i > 0 {
-                x = x.gelu_erf()?;
+                x = gelu(&x)?;
             }
             let get = |part: &str| self.tensors.get(&format!("mlp.{}.{part}", 2 * i));
             x = linear(&x, get("weight")?, Some(get("bias")?))?;
@@ -55,7 +55,7 @@ impl CandleHead {
         let direction = self.tensors.get("last_layer.weight_v")?;
         let length = direction.sqr()?.sum_keepdim(1)?.sqrt()?;
         let weight = direction.broadcast_mul(&self.tensors.get("last_layer.weight_g")?.broadcast_div(&length)?)?;
-        linear(&l2_normalise(&x, 1)?, &weight, None)
+        linear(&l2_normalise(&x)?, &weight, None)
     }
 }
 

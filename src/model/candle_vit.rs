@@ -5,7 +5,7 @@
 
 use candle_core::{DType, Device, Result, Tensor};
 
-use super::candle_ops::{layer_norm, linear, softmax};
+use super::candle_ops::{layer_norm, linear, linear_gelu, softmax};
 use super::candle_tensors::Tensors;
 use super::candle_xcit::Output;
 use super::drop_path::DropPath;
@@ -127,7 +127,8 @@ impl CandleVit {
         let block = format!("blocks.{i}");
         let (out, attention) = self.attention(&block, &self.norm(&format!("{block}.norm1"), x)?)?;
         let x = (x + self.scaled(&block, "ls1", out, drop.map(|drop| drop.branch(i, 0)))?)?;
-        let hidden = self.linear(&block, "mlp.fc1", &self.norm(&format!("{block}.norm2"), &x)?)?.gelu_erf()?;
+        let normed = self.norm(&format!("{block}.norm2"), &x)?;
+        let hidden = linear_gelu(&normed, self.get(&block, "mlp.fc1.weight")?, self.get(&block, "mlp.fc1.bias")?)?;
         let out = self.linear(&block, "mlp.fc2", &hidden)?;
         let x = (&x + self.scaled(&block, "ls2", out, drop.map(|drop| drop.branch(i, 1)))?)?;
         Ok((x, attention))

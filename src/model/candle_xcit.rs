@@ -6,7 +6,9 @@
 
 use candle_core::{DType, Device, IndexOp, Result, Tensor};
 
-use super::candle_ops::{BatchNorm, add_scaled, depthwise3, l2_normalise, layer_norm, linear, softmax};
+use super::candle_cross_covariance::cross_covariance;
+use super::candle_maps::{BatchNorm, conv3, depthwise3, to_map, to_tokens};
+use super::candle_ops::{add_scaled, gelu, layer_norm, linear, linear_gelu, softmax};
 use super::candle_tensors::Tensors;
 use super::layout::Weights;
 use super::position::{CODE, position_code};
@@ -116,7 +118,7 @@ impl Pass<'_> {
     fn network(&mut self, images: &Tensor) -> Result<(Tensor, Tensor)> {
         let map = self.stem(images)?;
         let (batch, dim, rows, columns) = map.dims4()?;
-        let tokens = map.flatten_from(2)?.transpose(1, 2)?.contiguous()?;
+        let tokens = to_tokens(&map)?;
         let mut x = tokens.broadcast_add(&self.positions(rows, columns)?)?;
         for i in 0..self.sizes.depth {
             x = self.block(&format!("blocks.{i}"), &x, rows, columns)?;
@@ -138,10 +140,10 @@ impl Pass<'_> {
         let mut x = images.clone();
         for stage in 0..stages {
             let name = format!("patch_embed.proj.{}", 2 * stage);
-            x = x.conv2d(self.get(&name, "0.weight")?, 1, 2, 1, 1)?;
+            x = conv3(&x, self.get(&name, "0.weight")?)?;
             x = self.batch_norm(&format!("{name}.1"), &x)?;
             if stage + 1 < stages {
-                x = x.gelu_erf()?;
+                x = gelu(&x)?;
             }
         }
         Ok(x)
@@ -167,29 +169,24 @@ impl Pass<'_> {
 
     /// Attention between channels: a d x d matrix per head, of queries and keys normalised along the tokens.
     fn cross_covariance(&self, block: &str, x: &Tensor) -> Result<Tensor> {
-        let (b, n, dim) = x.dims3()?;
-        let heads = self.sizes.heads;
-        let qkv = self.linear(block, "attn.qkv", x)?.reshape((b, n, 3, heads, dim / heads))?.permute((2, 0, 3, 4, 1))?;
-        let part = |i: usize| qkv.i(i)?.contiguous(); // (B, H, d, N)
-        let (q, k, v) = (l2_normalise(&part(0)?, 3)?, l2_normalise(&part(1)?, 3)?, part(2)?);
-        let scores = q.matmul(&k.transpose(2, 3)?.contiguous()?)?.broadcast_mul(self.get(block, "attn.temperature")?)?;
-        let out = softmax(&scores, 3)?.matmul(&v)?.permute((0, 3, 1, 2))?.reshape((b, n, dim))?;
+        let qkv = self.linear(block, "attn.qkv", x)?;
+        let out = cross_covariance(&qkv, self.get(block, "attn.temperature")?, self.sizes.heads)?;
         self.linear(block, "attn.proj", &out)
     }
 
     /// Local patch interaction: depthwise convolution, GELU, batch norm, depthwise convolution.
     fn local(&mut self, block: &str, x: &Tensor, rows: usize, columns: usize) -> Result<Tensor> {
-        let (b, n, dim) = x.dims3()?;
         let name = format!("{block}.local_mp");
-        let map = x.transpose(1, 2)?.reshape((b, dim, rows, columns))?;
-        let map = depthwise3(&map, self.get(&name, "conv1.weight")?, self.get(&name, "conv1.bias")?)?.gelu_erf()?;
+        let map = to_map(x, rows, columns)?;
+        let map = gelu(&depthwise3(&map, self.get(&name, "conv1.weight")?, self.get(&name, "conv1.bias")?)?)?;
         let map = self.batch_norm(&format!("{name}.bn"), &map)?;
-        let map = depthwise3(&map, self.get(&name, "conv2.weight")?, self.get(&name, "conv2.bias")?)?;
-        map.reshape((b, dim, n))?.transpose(1, 2)?.contiguous()
+        to_tokens(&depthwise3(&map, self.get(&name, "conv2.weight")?, self.get(&name, "conv2.bias")?)?)
     }
 
     fn mlp(&self, block: &str, x: &Tensor) -> Result<Tensor> {
-        self.linear(block, "mlp.fc2", &self.linear(block, "mlp.fc1", x)?.gelu_erf()?)
+        let fc1 = format!("{block}.mlp.fc1");
+        let hidden = linear_gelu(x, self.get(&fc1, "weight")?, self.get(&fc1, "bias")?)?;
+        self.linear(block, "mlp.fc2", &hidden)
     }
 
     /// Class attention. Only the class token is attended for; the patch tokens change all the same: they gain

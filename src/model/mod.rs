@@ -12,6 +12,10 @@ mod cost; // operations and memory of a pass
 mod cpu; // the network and the head on the CPU kernels
 mod candle_backward; // functions whose way back is written down
 mod candle_ops; // layers in candle operations, with gradients
+mod candle_maps; // those of maps
+mod candle_cross_covariance; // XCA
+mod candle_fused; // the same in a pass or two each, on CUDA
+mod launch; // how such a pass is started
 mod candle_tensors; // weights on a device
 mod candle_xcit; // the networks in candle operations
 mod candle_vit;
