@@ -53,7 +53,7 @@ pub use peak::peak_flops;
 pub use pieces::{PIECES, column_sums, pieces};
 pub use pointwise::{
     add_column_sums, add_scaled, add_scaled_columns, add_scaled_rows, dot, exp, gelu, gelu_backward, gelu_only, multiply, multiply_one,
-    row_dots, scale_rows,
+    row_dots, scale_rows, scaled_rows,
 };
 pub use prefetch::prefetch;
 pub use qkv::Shape as QkvShape;

@@ -3,7 +3,7 @@
 //! With AVX-512 neither side is gathered, since both are as narrow as the target: 8 rows of the target by up to 48 columns (4 by 64) stay in
 //! registers. A sum over tokens goes in blocks of 48, which stay in the first cache for all rows of the target: rows of q, k and v lie so far
 //! apart that more of them would push each other out. Other machines and wider heads get the general product. 1.2 to 1.4 times as fast as that for
-//! d = 48, and 1.3 to 2.3 times for d = 32 and few tokens.
+//! d = 48, and 1.2 to 2.3 times for d = 32 and few tokens.
 
 use super::matmul::{Matrix, Shared, Start};
 

@@ -141,6 +141,12 @@ vectorised! {
 }
 
 vectorised! {
+    fn scaled(values: &mut [f32], others: &[f32], by: f32) {
+        values.iter_mut().zip(others).for_each(|(v, x)| *v = by * *x);
+    }
+}
+
+vectorised! {
     /// values += by · others, on this thread alone.
     pub fn add_scaled(values: &mut [f32], others: &[f32], by: f32) {
         values.iter_mut().zip(others).for_each(|(v, x)| *v = mul_add::<FUSED>(by, *x, *v));
@@ -159,6 +165,14 @@ pub fn scale_rows(values: &mut [f32], by: &[f32]) {
     let _timer = timed(Group::Pointwise);
     let columns = values.len() / by.len();
     values.par_chunks_mut(columns).zip(by).with_min_len(16).for_each(|(row, by)| scale(row, *by));
+}
+
+/// values = others, of which row r is multiplied by by[r].
+pub fn scaled_rows(values: &mut [f32], others: &[f32], by: &[f32]) {
+    let _timer = timed(Group::Pointwise);
+    let columns = values.len() / by.len();
+    let rows = values.par_chunks_mut(columns).zip(others.par_chunks(columns)).zip(by);
+    rows.with_min_len(16).for_each(|((row, other), by)| scaled(row, other, *by));
 }
 
 /// values += others, of which row r is multiplied by by[r].
@@ -218,6 +232,8 @@ mod tests {
         let mut added = vec![0.0; a.len()];
         add_scaled_rows(&mut added, &a, &[1.0, 2.0, 0.5]);
         assert!(scaled == added && scaled[70] == 2.0 * a[70] && scaled[209] == 0.5 * a[209]);
+        scaled_rows(&mut scaled, &a, &[1.0, 2.0, 0.5]);
+        assert!(scaled == added);
         let mut columns = a[..6].to_vec();
         add_scaled_columns(&mut columns, &[1.0, 2.0, 3.0, 4.0, 5.0, 6.0], &[1.0, 0.0, -1.0]);
         assert_eq!(columns, [a[0] + 1.0, a[1], a[2] - 3.0, a[3] + 4.0, a[4], a[5] - 6.0]);

@@ -86,8 +86,8 @@ impl ClassBlock {
         }
     }
 
-    /// Changes x (images × `tokens` × D, class token first) in place.
-    pub fn forward(&self, p: &[f32], tokens: usize, x: &mut [f32], tape: &mut ClassTape, u: &mut Vec<f32>) {
+    /// Changes x (images × `tokens` × D, class token first) in place; `u` is room, as long.
+    pub fn forward(&self, p: &[f32], tokens: usize, x: &mut Vec<f32>, tape: &mut ClassTape, u: &mut Vec<f32>) {
         let d = self.dim;
         layer_norm(x, self.norm1.values(p), Some(&mut tape.ln1), u);
         self.q.forward(p, &class_rows(u, tokens, d), &mut tape.q);
@@ -108,7 +108,7 @@ impl ClassBlock {
 
         if self.tokens_norm {
             layer_norm(x, self.norm2.values(p), Some(&mut tape.ln2), u);
-            x.copy_from_slice(u);
+            std::mem::swap(x, u);
             tape.class = class_rows(x, tokens, d);
         } else {
             layer_norm(&class_rows(x, tokens, d), self.norm2.values(p), Some(&mut tape.ln2), &mut tape.class);
@@ -176,12 +176,9 @@ impl ClassBlock {
         let (w, b) = self.norm1.values(p);
         affine(&tape.ln1.normalised, w, b, u);
         let gamma = &p[self.gamma1.clone()];
-        // du starts as what the residual takes from u; the class token's place is taken by the attention.
-        du.clear();
-        du.extend_from_slice(grad);
         let mut dc = class_rows(grad, tokens, d);
         let mut d_gamma = vec![0.0; d];
-        crate::kernel::column_sums(du.len() / d, d, &mut d_gamma, |range, partial| {
+        crate::kernel::column_sums(grad.len() / d, d, &mut d_gamma, |range, partial| {
             for row in range {
                 let at = row * d..(row + 1) * d;
                 let y = if row % tokens == 0 { &tape.projected[row / tokens * d..][..d] } else { &u[at.clone()] };
@@ -189,9 +186,13 @@ impl ClassBlock {
             }
         });
         grads[self.gamma1.clone()].iter_mut().zip(&d_gamma).for_each(|(g, d)| *g += d);
-        du.par_chunks_exact_mut(tokens * d).for_each(|image| {
-            image[..d].fill(0.0);
-            image[d..].chunks_exact_mut(d).for_each(|row| row.iter_mut().zip(gamma).for_each(|(x, g)| *x *= g));
+        // du starts as what the residual takes from u; the class token's place is taken by the attention.
+        du.resize(grad.len(), 0.0);
+        du.par_chunks_exact_mut(tokens * d).zip(grad.par_chunks_exact(tokens * d)).for_each(|(du, grad)| {
+            du[..d].fill(0.0);
+            for (du, grad) in du[d..].chunks_exact_mut(d).zip(grad[d..].chunks_exact(d)) {
+                du.iter_mut().zip(grad).zip(gamma).for_each(|((du, x), g)| *du = x * g);
+            }
         });
         dc.chunks_exact_mut(d).for_each(|row| row.iter_mut().zip(gamma).for_each(|(x, g)| *x *= g));
 

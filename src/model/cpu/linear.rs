@@ -6,7 +6,7 @@
 use std::cell::Cell;
 use std::ops::Range;
 
-use crate::kernel::{Matrix, Start, add_column_sums, add_scaled_columns, add_scaled_rows, matmul, row_dots, scale_rows};
+use crate::kernel::{Matrix, Start, add_column_sums, add_scaled_columns, add_scaled_rows, matmul, row_dots, scaled_rows};
 use crate::model::Layout;
 
 /// Where a projection's parameters lie.
@@ -136,10 +136,10 @@ impl Scaled {
     /// Hands W' = γ·W to some work, which may leave it as it likes.
     fn with_folded(&self, params: &[f32], gamma: &[f32], work: impl FnOnce(&mut [f32])) {
         let mut folded = FOLDED.take();
-        folded.clear();
-        folded.extend_from_slice(&params[self.linear.weight.clone()]);
-        scale_rows(&mut folded, gamma);
-        work(&mut folded);
+        let weight = &params[self.linear.weight.clone()];
+        folded.resize(folded.len().max(weight.len()), 0.0);
+        scaled_rows(&mut folded[..weight.len()], weight, gamma);
+        work(&mut folded[..weight.len()]);
         FOLDED.set(folded);
     }
 

@@ -3,6 +3,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use rayon::prelude::*;
+
 use super::block::{Block, BlockTape, Scratch};
 use super::class_attention::{ClassBlock, ClassTape};
 use super::linear::Norm;
@@ -111,13 +113,13 @@ impl XcitNetwork {
         for (block, kept) in self.class_blocks.iter().zip(&tape.class_blocks).rev() {
             block.backward(params, tokens, kept, &mut d, grads, &mut tape.scratch);
         }
-        // The patches' gradients move together, over those of the class tokens.
+        // The patches' gradients go on without those of the class tokens.
         let (image, patches) = (tokens * dim, (tokens - 1) * dim);
-        for i in 0..batch.n {
-            grads[self.cls_token.clone()].iter_mut().zip(&d[i * image..]).for_each(|(g, d)| *g += d);
-            d.copy_within(i * image + dim..(i + 1) * image, i * patches);
-        }
-        d.truncate(batch.n * patches);
+        d.chunks_exact(image).for_each(|d| grads[self.cls_token.clone()].iter_mut().zip(d).for_each(|(g, d)| *g += d));
+        let room = &mut tape.scratch.b;
+        room.resize(batch.n * patches, 0.0);
+        room.par_chunks_exact_mut(patches).zip(d.par_chunks_exact(image)).for_each(|(to, d)| to.copy_from_slice(&d[dim..]));
+        std::mem::swap(&mut d, room);
         // Running statistics have moved already: those of the second pass go nowhere.
         let mut unused = if self.again { vec![0.0; self.layout.n_buffers()] } else { Vec::new() };
         for (i, block) in self.blocks.iter().enumerate().rev() {
@@ -175,11 +177,12 @@ impl XcitNetwork {
             block.forward(params, buffers, (train, keep), maps, &mut tape.tokens, kept, &mut tape.scratch);
         }
         let (dim, n) = (self.sizes.dim, maps.height * maps.width);
-        tape.with_class.clear();
-        for image in tape.tokens.chunks_exact(n * dim) {
-            tape.with_class.extend_from_slice(&params[self.cls_token.clone()]);
-            tape.with_class.extend_from_slice(image);
-        }
+        tape.with_class.resize(batch.n * (n + 1) * dim, 0.0);
+        let class = &params[self.cls_token.clone()];
+        tape.with_class.par_chunks_exact_mut((n + 1) * dim).zip(tape.tokens.par_chunks_exact(n * dim)).for_each(|(all, patches)| {
+            all[..dim].copy_from_slice(class);
+            all[dim..].copy_from_slice(patches);
+        });
         for (block, kept) in self.class_blocks.iter().zip(&mut tape.class_blocks) {
             block.forward(params, n + 1, &mut tape.with_class, kept, &mut tape.scratch.a);
         }
