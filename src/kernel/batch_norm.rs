@@ -2,6 +2,7 @@
 //!
 //! Training: y = x̂·w + b with mean and biased variance of the batch; running statistics move by 0.1 towards the batch's mean and
 //! unbiased variance, as PyTorch's. Forward keeps x̂ and rstd.
+//! Share of a step (`small_12_p8`, by `perf`): 1 %.
 
 use rayon::prelude::*;
 

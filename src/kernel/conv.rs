@@ -1,6 +1,7 @@
 //! 3x3 convolution, stride 2, padding 1, no bias, on pixel-major maps: the stem, as patches gathered into rows and one matrix product.
 //!
 //! Patches of a few images at a time are gathered (im2col), in backward once more instead of being kept.
+//! Share of a step (`small_12_p8`, by `flow bench dino-step`) beside its products: 0.9 %.
 
 use rayon::prelude::*;
 

@@ -3,6 +3,8 @@
 //! For each image and head, with q, k, v of N × d (rows 3·D apart): S = (qᵀk) / (|qᵢ||kⱼ|), norms over the tokens; A = softmax(τ·S) over j;
 //! out = v·Aᵀ. q and k are never normalised in memory: their norms scale the d × d matrix. Kept: Sᵀ, Aᵀ, 1/|q|, 1/|k|. Transposed, so that
 //! softmax and its way back go down the columns: all rows of A at once, a vector of them for each j.
+//!
+//! Share of a step (`small_12_p8`, by `flow bench dino-step`): 3.5 %, of which its products (`narrow`) are 2.6.
 
 use rayon::prelude::*;
 

@@ -3,6 +3,7 @@
 //! out[y, x, c] = b[c] + Σ w[t, c] · in[y + dy, x + dx, c] over the nine taps t = (dy, dx). The gradient of the input is the same
 //! with the taps reversed. Sixteen channels slide along a row of pixels at a time, so that taps, sums and the nine values around a pixel
 //! stay in registers.
+//! Nothing is kept. Share of a step (`small_12_p8`, by `flow bench dino-step`): 2.4 %.
 
 use rayon::prelude::*;
 

@@ -1,4 +1,6 @@
 //! Elementwise passes: exp, GELU with its derivative, bias and scale.
+//!
+//! Shares of a step (`small_12_p8`, by `flow bench dino-step`): GELU 3 %, the others 1.7 %.
 
 use rayon::prelude::*;
 

@@ -3,6 +3,7 @@
 //! AGC: Brock et al. 2021 (arXiv:2102.06171), as timm's `adaptive_clip_grad`. AdamW: Loshchilov and Hutter 2019, as PyTorch's. The teacher:
 //! t = momentum · t + (1 - momentum) · p (Caron et al. 2021). Memory is what it costs: parameter, gradient, two moments and the teacher come
 //! by once, 32 bytes to read and write for each parameter and its gradient, 8 for the teacher's.
+//! Share of a step (`small_12_p8`, by `flow bench dino-step`): 1.2 %.
 
 use std::sync::Arc;
 
