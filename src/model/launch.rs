@@ -39,13 +39,17 @@ pub fn launch(name: &'static str, device: &Device, lengths: &[usize], threads: T
     /// The kernels as the driver takes them.
     static PTX: OnceLock<std::result::Result<String, String>> = OnceLock::new();
 
-    let narrowed = |n: usize| u32::try_from(n).map_err(|_| Error::Msg(format!("`{name}`: {n} is too long for a kernel")));
+    let narrowed = |n: usize| {
+        u32::try_from(n).map_err(|_| Error::Msg(format!("`{name}`: {n} numbers are too many for a kernel; pass fewer images at once")))
+    };
     let Device::Cuda(cuda) = device else { bail!("`{name}` runs on CUDA devices only") };
     if lengths.contains(&0) || threads.blocks.0 * threads.blocks.1 == 0 {
         return lengths.iter().map(|n| Tensor::zeros(*n, candle_core::DType::F32, device)).collect();
     }
     let ptx = PTX.get_or_init(|| compile_ptx(include_str!("fused.cu")).map(|ptx| ptx.to_src()).map_err(|e| format!("{e:?}")));
-    let ptx = ptx.as_ref().map_err(|e| Error::Msg(format!("compiling the fused kernels: {e}")))?;
+    let ptx = ptx
+        .as_ref()
+        .map_err(|e| Error::Msg(format!("compiling the fused kernels with NVRTC: {e}; a run with `--device cpu` does without")))?;
     let function = cuda.get_or_load_custom_func(name, "flow_fused", ptx)?;
     // SAFETY: the kernel writes every number of its results.
     let mut made = lengths.iter().map(|n| unsafe { cuda.alloc::<f32>(*n) }).collect::<Result<Vec<CudaSlice<f32>>>>()?;
