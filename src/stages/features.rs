@@ -63,9 +63,7 @@ impl Stage for Features {
     fn check(&self) -> Vec<Complaint> {
         let wrong = self.size.filter(|side| !(4..=4096).contains(side));
         let size = wrong.map(|side| Complaint { field: "size".into(), message: format!("must be 4 to 4096 pixels, got {side}") });
-        let orientations = (!matches!(self.orientations, 1 | 2 | 4 | 8))
-            .then(|| Complaint { field: "orientations".into(), message: format!("must be 1, 2, 4 or 8, got {}", self.orientations) });
-        size.into_iter().chain(orientations).collect()
+        size.into_iter().chain(rows::orientations_are_whole(self.orientations)).collect()
     }
 
     fn inputs(&self) -> Vec<Input> {

@@ -15,7 +15,9 @@ mod pack;
 mod pool;
 mod dino;
 mod watch; // the snapshots of a training against labels
-mod supervised; // Supervised and LinearProbe
+mod few_labels; // what training with the few labels needs of a study
+mod supervised;
+mod linear_probe;
 mod features;
 mod transform;
 mod further_test; // of a sweep

@@ -15,7 +15,7 @@ use crate::classify;
 use crate::data::{ImageRow, ImageTable, Views};
 use crate::diagnostic::{Failure, count, thousands};
 use crate::digest::Digest;
-use crate::stage::{Io, Pieces};
+use crate::stage::{Complaint, Io, Pieces};
 use crate::train::supervised::Encoder;
 
 /// Rows of the images of a table, in its order; those that are not known yet are none.
@@ -103,6 +103,12 @@ pub(super) fn pixels(views: &dyn Views, image: usize, view: usize) -> Result<Vec
     let mut pixels = vec![0.0; views.side(view) * views.side(view) * 3];
     views.fill(image, 0, view, &mut pixels)?;
     Ok(pixels)
+}
+
+/// Complains of a number of orientations that are no whole group: as it is, mirrored too, its flips, with quarter turns.
+pub(super) fn orientations_are_whole(n: usize) -> Option<Complaint> {
+    let message = || format!("must be 1, 2, 4 or 8, got {n}");
+    (!matches!(n, 1 | 2 | 4 | 8)).then(|| Complaint { field: "orientations".into(), message: message() })
 }
 
 /// Returns what a network makes of these images: of each the mean over its first `n_views` views, all of one side.

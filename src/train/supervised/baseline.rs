@@ -30,8 +30,10 @@ pub struct Task<'a> {
     pub place: &'a HashMap<String, usize>,
     /// View 0 is one augmented global crop.
     pub augmented: &'a dyn Views,
-    /// View 0 is the whole picture.
+    /// The whole picture; view 0 as it is.
     pub plain: &'a dyn Views,
+    /// A picture is told by the mean over the first so many views of `plain`.
+    pub plain_views: usize,
     pub seed: u64,
     /// Where finished repeats are kept. The scope says what the caller starts from: network, pictures, augmentation.
     pub pieces: &'a dyn Pieces,
@@ -73,6 +75,9 @@ impl Task<'_> {
         if self.protocol.roc_auc {
             all = serde_json::json!([all, "roc_auc"]);
         }
+        if self.plain_views > 1 {
+            all = serde_json::json!([all, "views", self.plain_views]);
+        }
         Repeats { pieces: self.pieces, of: Digest::of_json(&all) }
     }
 
@@ -91,10 +96,10 @@ impl Task<'_> {
 }
 
 /// Reads one view of several images, one after another in memory.
-pub(crate) fn read(views: &dyn Views, images: &[usize], epoch: u64) -> Result<Vec<f32>, Failure> {
-    let size = views.side(0) * views.side(0) * 3;
+pub(crate) fn read(views: &dyn Views, images: &[usize], epoch: u64, view: usize) -> Result<Vec<f32>, Failure> {
+    let size = views.side(view) * views.side(view) * 3;
     let mut pictures = vec![0.0; images.len() * size];
-    pictures.par_chunks_exact_mut(size).zip(images).try_for_each(|(out, &image)| views.fill(image, epoch, 0, out))?;
+    pictures.par_chunks_exact_mut(size).zip(images).try_for_each(|(out, &image)| views.fill(image, epoch, view, out))?;
     Ok(pictures)
 }
 
@@ -215,16 +220,22 @@ struct Network<'a> {
 }
 
 impl Network<'_> {
+    /// Of each image the mean over its plain views.
     fn logits(&self, images: &[usize], monitor: &dyn Monitor) -> Result<Vec<f32>, Failure> {
+        let (plain, n_views) = (self.task.plain, self.task.plain_views);
         let mut logits = Vec::with_capacity(images.len() * self.head.classes);
         let mut features = Vec::new();
         for chunk in images.chunks(CHUNK) {
             if monitor.interrupted() {
                 return Err(Failure::interrupted());
             }
-            features.clear();
-            self.encoder.embed(&read(self.task.plain, chunk, 0)?, self.task.plain.side(0), &mut features)?;
-            logits.extend(self.head.logits(&features));
+            let mut sums = vec![0.0; chunk.len() * self.head.classes];
+            for view in 0..n_views {
+                features.clear();
+                self.encoder.embed(&read(plain, chunk, 0, view)?, plain.side(view), &mut features)?;
+                sums.iter_mut().zip(self.head.logits(&features)).for_each(|(sum, v)| *sum += v);
+            }
+            logits.extend(sums.iter().map(|sum| sum / n_views as f32));
         }
         Ok(logits)
     }
@@ -235,7 +246,7 @@ impl Learner for Network<'_> {
         let images: Vec<usize> = batch.iter().map(|(row, _)| self.images.train[*row]).collect();
         let truth: Vec<usize> = batch.iter().map(|(_, class)| *class).collect();
         // Repeats see augmentations of their own.
-        let pictures = read(self.task.augmented, &images, (self.repeat as u64) << 32 | epoch)?;
+        let pictures = read(self.task.augmented, &images, (self.repeat as u64) << 32 | epoch, 0)?;
         let side = self.task.augmented.side(0);
         let (head, weights, head_gradient) = (&self.head, &self.weights, &mut self.head_gradient);
         self.taken += 1;

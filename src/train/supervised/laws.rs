@@ -118,6 +118,7 @@ fn with_task<T>(pieces: &Memory, work: impl FnOnce(&Task<'_>) -> T) -> T {
         place: &place,
         augmented: &Colours { noise: 0.3 },
         plain: &Colours { noise: 0.0 },
+        plain_views: 1,
         seed: 4,
         pieces,
         wants_model: true,
@@ -234,6 +235,22 @@ fn areas_under_roc_curves_are_those_of_the_models_probabilities_and_asked_for_on
     let areas = with.cell.runs[0].roc_auc.as_ref().unwrap();
     assert_eq!(areas, &RocAuc::of(3, &truth, probability));
     assert!(areas.macro_average().unwrap() > 0.9, "{areas:?}");
+}
+
+#[test]
+fn a_picture_is_told_by_the_mean_over_its_views() {
+    let pieces = Memory::default();
+    let start = |repeat: usize| -> Result<Box<dyn Encoder>, Failure> { Ok(Box::new(Tiny::new(repeat))) };
+    // Every view has noise of its own, and much.
+    let noisy = Colours { noise: 4.0 };
+    let told = |plain_views| {
+        let task = |task: &Task<'_>| supervised(&Task { plain: &noisy, plain_views, ..*task }, &how(), 20, &start, &Silent);
+        let outcome = with_task(&pieces, task).unwrap();
+        assert_eq!(outcome.taken, 0, "repeats told by another number of views are none of these");
+        outcome.cell.runs.iter().map(|run| run.confusion.balanced_accuracy()).sum::<f64>() / 3.0
+    };
+    let (by_one, by_many) = (told(1), told(16));
+    assert!(by_one < 0.7 && by_many > by_one + 0.15, "{by_one} {by_many}");
 }
 
 #[test]
