@@ -34,7 +34,7 @@ const KINDS: [(&str, &str); 16] = [
     ("Import", "import"),
     ("ImportFeatures", "import_features"),
     ("Ingest", "ingest"),
-    ("LinearProbe", "supervised"),
+    ("LinearProbe", "linear_probe"),
     ("Pack", "pack"),
     ("Pool", "pool"),
     ("Report", "report"),
