@@ -10,8 +10,8 @@ use crate::classify::{Cell, Judged, Protocol, Resampling, Roster};
 use crate::data::{Augment, IdList, ImageTable, Preset, Recipe};
 use crate::diagnostic::Failure;
 use crate::digest::Digest;
-use crate::report::{Line, Panel, Role, TrainingCurve};
-use crate::stage::Io;
+use crate::report::{Line, Panel, Role, TrainingCurve, Verdict};
+use crate::stage::{Io, Monitor};
 use crate::train::supervised::CurvePoint;
 
 /// The images that take part, and who learns and is predicted in each repeat.
@@ -58,8 +58,23 @@ pub(super) fn crop(augment: &Augment) -> Recipe {
     Augment { preset: augment.preset.or(Some(Preset::PaperSupervised)), ..augment.clone() }.one_crop()
 }
 
+/// Doubts trainings that made their last step before their validation said stop, and says so: with each number of labels, how many did.
+///
+/// Such a baseline is worse than it could be, and whatever it is compared with looks better.
+pub(super) fn verdict(monitor: &dyn Monitor, cut_short: &[(usize, usize)], repeats: usize) -> Option<Verdict> {
+    let some: Vec<_> = cut_short.iter().filter(|(_, k)| *k > 0).map(|(n, k)| format!("{k} of {repeats} with n = {n}")).collect();
+    if some.is_empty() {
+        return None;
+    }
+    let why =
+        "made their last step (`max_steps`, `max_epochs`) before their validation accuracy stopped rising: more may raise the figures";
+    let words = format!("{} {why}", some.join(", "));
+    monitor.note(&words);
+    Some(Verdict::Doubtful(words))
+}
+
 /// Loss and validation figures of every first repeat.
-pub(super) fn curve(name: &str, points: &[CurvePoint]) -> TrainingCurve {
+pub(super) fn curve(name: &str, points: &[CurvePoint], verdict: Option<Verdict>) -> TrainingCurve {
     let sizes: BTreeSet<usize> = points.iter().map(|p| p.per_class).collect();
     let line = |n: &usize, of: &dyn Fn(&CurvePoint) -> Option<f64>| Line {
         name: format!("n = {n}"),
@@ -73,7 +88,7 @@ pub(super) fn curve(name: &str, points: &[CurvePoint]) -> TrainingCurve {
     };
     let mut panels = vec![panel("Loss", &|p| Some(p.loss)), panel("Validation balanced accuracy", &|p| p.validation)];
     panels.retain(|panel| panel.lines.iter().any(|line| !line.points.is_empty()));
-    TrainingCurve { name: name.to_string(), x: "step".to_string(), panels, verdict: None }
+    TrainingCurve { name: name.to_string(), x: "step".to_string(), panels, verdict }
 }
 
 /// The parameters of either stage that say how its results are judged.
@@ -97,3 +112,16 @@ macro_rules! protocol {
     };
 }
 pub(super) use protocol;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stage::Silent;
+
+    #[test]
+    fn a_baseline_that_was_cut_short_is_doubted_with_the_way_out() {
+        assert!(verdict(&Silent, &[(1, 0), (10, 0)], 3).is_none());
+        let Some(Verdict::Doubtful(words)) = verdict(&Silent, &[(1, 0), (10, 1), (100, 3)], 3) else { panic!("there is doubt") };
+        assert!(words.starts_with("1 of 3 with n = 10, 3 of 3 with n = 100 made their last step (`max_steps`,"), "{words}");
+    }
+}

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::backbone::PICTURE_MEMORY;
 use super::feature_set::MAIN;
-use super::few_labels::{Bench, crop, curve, made_from, protocol};
+use super::few_labels::{Bench, crop, curve, made_from, protocol, verdict};
 use super::io::{self, Shelf};
 use super::kinds::{CURVE, IMAGES, LABELS, MODEL, PACK, SPLIT, SWEEP, TABLES};
 use super::rows::{self, Count, Rows, embed, tell_taken};
@@ -52,7 +52,7 @@ impl Stage for LinearProbe {
     }
 
     fn version(&self) -> u32 {
-        9
+        10
     }
 
     fn params(&self) -> Value {
@@ -127,15 +127,16 @@ impl Stage for LinearProbe {
             pieces: &*pieces,
             wants_model: false,
         };
-        let (mut cells, mut points, mut taken) = (Vec::new(), Vec::new(), 0);
+        let (mut cells, mut points, mut cut_short, mut taken) = (Vec::new(), Vec::new(), Vec::new(), 0);
         for n in &self.per_class {
             let outcome = linear_probe(&task, &self.training, *n, &*encoder, &features, io.monitor())?;
             cells.push(outcome.cell);
             points.extend(outcome.curve);
             taken += outcome.taken;
+            cut_short.push((*n, outcome.cut_short));
         }
         tell_taken(io, taken, self.per_class.len() * self.repeats, "repeat");
-        io::write_json(io, "curve", &curve("linear layer", &points))?;
+        io::write_json(io, "curve", &curve("linear layer", &points, verdict(io.monitor(), &cut_short, self.repeats)))?;
         bench.write(io, (&model.about.what, Role::Studied), MAIN, cells)
     }
 }

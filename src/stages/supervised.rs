@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::backbone::{Backbone, PICTURE_MEMORY, model_bytes};
 use super::dino::patches_fit;
-use super::few_labels::{Bench, crop, curve, made_from, protocol};
+use super::few_labels::{Bench, crop, curve, made_from, protocol, verdict};
 use super::io::{self, Shelf};
 use super::kinds::{CURVE, IMAGES, LABELS, MODEL, PACK, SPLIT, SWEEP, TABLES};
 use super::rows::{self, tell_taken};
@@ -53,7 +53,7 @@ impl Stage for Supervised {
     }
 
     fn version(&self) -> u32 {
-        8
+        9
     }
 
     fn params(&self) -> Value {
@@ -126,7 +126,7 @@ impl Stage for Supervised {
             let (sizes, weights) = self.backbone.start(io, io.seed().wrapping_add(repeat as u64))?;
             open_backbone(&sizes, weights, gpu.as_ref())
         };
-        let (mut cells, mut points, mut model, mut taken) = (Vec::new(), Vec::new(), None, 0);
+        let (mut cells, mut points, mut cut_short, mut model, mut taken) = (Vec::new(), Vec::new(), Vec::new(), None, 0);
         for (i, n) in self.per_class.iter().enumerate() {
             // The model that goes out is that of the last number of labels.
             let task = Task { wants_model: i + 1 == self.per_class.len(), ..task };
@@ -134,6 +134,7 @@ impl Stage for Supervised {
             cells.push(outcome.cell);
             points.extend(outcome.curve);
             taken += outcome.taken;
+            cut_short.push((*n, outcome.cut_short));
             model = outcome.model;
         }
         tell_taken(io, taken, self.per_class.len() * self.repeats, "repeat");
@@ -141,7 +142,7 @@ impl Stage for Supervised {
         let (sizes, Weights { layout, .. }) = self.backbone.start(io, io.seed())?;
         let weights = Weights { layout, params: network.parameters().to_vec(), buffers: network.statistics() };
         io::write_bytes(io, "model", &model_bytes("supervised", &sizes, &weights, &recipe)?)?;
-        io::write_json(io, "curve", &curve("supervised", &points))?;
+        io::write_json(io, "curve", &curve("supervised", &points, verdict(io.monitor(), &cut_short, self.repeats)))?;
         bench.write(io, ("supervised", Role::Baseline), "supervised", cells)
     }
 }

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::encoder::{Encoder, Tensor};
 use super::head::{Linear, largest, probabilities};
-use super::keep::{Finished, Repeats};
+use super::keep::{Finished, Repeats, cut_short};
 use super::optimiser::{Adam, clip_adaptively};
 use super::params::Supervised;
 use super::repeat::{CurvePoint, Learner, Plan, train};
@@ -49,6 +49,8 @@ pub struct Outcome<M> {
     pub model: Option<M>,
     /// How many repeats earlier runs have kept.
     pub taken: usize,
+    /// How many repeats made their last step before their validation said stop.
+    pub cut_short: usize,
 }
 
 /// Rows by number: training rows as the roster orders them, then the rows to predict; each an image number.
@@ -184,9 +186,10 @@ pub fn supervised(
         network.restore(checkpoint);
         model = Some((network.encoder, network.head));
     }
+    let cut_short = cut_short(&all);
     let curve = all.iter().flat_map(|f| f.course.curve.clone()).collect();
     let cell = Cell { classifier: "DL".to_string(), per_class, runs: all.into_iter().map(|f| f.run).collect() };
-    Ok(Outcome { cell, curve, model, taken })
+    Ok(Outcome { cell, curve, model, taken, cut_short })
 }
 
 /// The tensors of a linear layer.

@@ -4,6 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::repeat::Course;
+use super::stop::Ending;
 use crate::classify::Run;
 use crate::diagnostic::{Context, Failure};
 use crate::digest::Digest;
@@ -17,6 +18,11 @@ pub(crate) struct Finished {
     /// The best checkpoint, where it is wanted. A piece of its own: it may be large, and few are ever read.
     #[serde(skip)]
     pub checkpoint: Option<Vec<f32>>,
+}
+
+/// Counts those that made their last step before their validation said stop.
+pub(crate) fn cut_short(repeats: &[Finished]) -> usize {
+    repeats.iter().filter(|finished| finished.course.ending == Ending::LastStep).count()
 }
 
 /// The repeats of one method with one number of labels.
@@ -61,7 +67,6 @@ mod tests {
     use super::*;
     use crate::classify::Confusion;
     use crate::stage::Memory;
-    use crate::train::supervised::stop::Ending;
 
     #[test]
     fn a_kept_repeat_is_found_by_the_same_work_only() {

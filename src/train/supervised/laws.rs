@@ -238,6 +238,16 @@ fn areas_under_roc_curves_are_those_of_the_models_probabilities_and_asked_for_on
 }
 
 #[test]
+fn trainings_that_ran_out_of_steps_are_counted() {
+    let cut_short = |max_steps, per_class| {
+        let how = Supervised { stop: Stop { max_steps: Some(max_steps), ..quick() }, ..how() };
+        baseline_by(&how, &Memory::default(), per_class, &Silent).unwrap().cut_short
+    };
+    // Nothing stops before the fifth evaluation, at step 50; with one image per class nothing is held out that could.
+    assert_eq!([cut_short(40, 20), cut_short(2000, 20), cut_short(40, 1)], [3, 0, 0]);
+}
+
+#[test]
 fn a_picture_is_told_by_the_mean_over_its_views() {
     let pieces = Memory::default();
     let start = |repeat: usize| -> Result<Box<dyn Encoder>, Failure> { Ok(Box::new(Tiny::new(repeat))) };

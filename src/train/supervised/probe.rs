@@ -7,7 +7,7 @@ use rayon::prelude::*;
 use super::baseline::{Images, Outcome, Task, head_tensors};
 use super::encoder::{Encoder, Tensor};
 use super::head::Linear;
-use super::keep::Finished;
+use super::keep::{Finished, cut_short};
 use super::optimiser::Adam;
 use super::params::LinearProbe;
 use super::repeat::{Learner, Plan, train};
@@ -99,9 +99,10 @@ pub fn linear_probe(
         model.parameters.copy_from_slice(checkpoint);
         model
     });
+    let cut_short = cut_short(&all);
     let curve = all.iter().flat_map(|f| f.course.curve.clone()).collect();
     let cell = Cell { classifier: "LL".to_string(), per_class, runs: all.into_iter().map(|f| f.run).collect() };
-    Ok(Outcome { cell, curve, model, taken })
+    Ok(Outcome { cell, curve, model, taken, cut_short })
 }
 
 fn fresh(task: &Task<'_>, dim: usize, classes: usize, repeat: usize) -> Linear {

@@ -108,7 +108,7 @@ pub(crate) fn train(learner: &mut dyn Learner, subset: &Subset, plan: &Plan<'_>,
             if verdict.best {
                 best = Some((step + 1, learner.checkpoint()));
             }
-            if verdict.stop && !last {
+            if verdict.stop {
                 ending = Ending::NoGain;
                 break;
             }
