@@ -39,7 +39,7 @@ pub fn level() -> Level {
     if let Some(limit) = LIMIT.get() {
         return limit;
     }
-    *LEVEL.get_or_init(|| found().min(Level::Avx512))
+    *LEVEL.get_or_init(found_without_unit)
 }
 
 /// Uses these instructions from now on. To be said before anything is computed.
@@ -55,13 +55,22 @@ pub fn choose(wanted: Level) -> Result<(), Level> {
     Ok(())
 }
 
-/// Returns the widest that this machine has.
+/// Returns the widest that this machine has; asks the system for the matrix unit.
 pub(super) fn found() -> Level {
+    let found = found_without_unit();
+    #[cfg(target_arch = "x86_64")]
+    if found == Level::Avx512 && matrix_unit::is_granted() {
+        return Level::Amx;
+    }
+    found
+}
+
+fn found_without_unit() -> Level {
     #[cfg(target_arch = "x86_64")]
     {
         let wide = is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vl");
         if wide && is_x86_feature_detected!("avx512bw") && is_x86_feature_detected!("avx512dq") {
-            return if matrix_unit::is_granted() { Level::Amx } else { Level::Avx512 };
+            return Level::Avx512;
         }
         if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
             return Level::Avx2;
