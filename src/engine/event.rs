@@ -44,6 +44,22 @@ pub struct Outcome {
     pub trouble: Option<String>,
 }
 
+impl Outcome {
+    /// The end of a node that made nothing.
+    pub(super) fn without_outputs(node: NodeId, status: Status, trouble: String) -> Self {
+        Self {
+            node,
+            status,
+            key: None,
+            reason: None,
+            seconds: 0.0,
+            outputs: BTreeMap::new(),
+            metrics: BTreeMap::new(),
+            trouble: Some(trouble),
+        }
+    }
+}
+
 /// How a run ended.
 #[derive(Clone, Debug)]
 pub struct Summary {

@@ -295,32 +295,13 @@ impl<'a> Run<'a> {
     fn failed(&mut self, id: NodeId, key: Option<Digest>, reason: Option<Reason>, failure: &Failure, seconds: f64) {
         self.states.insert(id, State::Ended);
         self.failing = true;
-        let blank = Outcome {
-            node: id,
-            status: Status::Failed,
-            key,
-            reason,
-            seconds,
-            outputs: BTreeMap::new(),
-            metrics: BTreeMap::new(),
-            trouble: None,
-        };
-        self.end(Outcome { trouble: Some(failure.to_string()), ..blank.clone() });
+        self.end(Outcome { key, reason, seconds, ..Outcome::without_outputs(id, Status::Failed, failure.to_string()) });
         let name = self.graph.node(id).name.clone();
         let mut open = self.readers[id.0].clone();
         while let Some(reader) = open.pop() {
             if matches!(self.states.get(&reader), Some(State::Waiting(_))) {
                 self.states.insert(reader, State::Ended);
-                let trouble = Some(format!("needs `{name}`, which failed"));
-                self.end(Outcome {
-                    node: reader,
-                    status: Status::Skipped,
-                    key: None,
-                    reason: None,
-                    seconds: 0.0,
-                    trouble,
-                    ..blank.clone()
-                });
+                self.end(Outcome::without_outputs(reader, Status::Skipped, format!("needs `{name}`, which failed")));
                 open.extend(self.readers[reader.0].iter().copied());
             }
         }
