@@ -4,7 +4,7 @@
 //! out = v·Aᵀ. q and k are never normalised in memory: their norms scale the d × d matrix. Kept: Sᵀ, Aᵀ, 1/|q|, 1/|k|. Transposed, so that
 //! softmax and its way back go down the columns: all rows of A at once, a vector of them for each j.
 //!
-//! Share of a step (`small_12_p8`, by `flow bench dino-step`): 3.5 %, of which its products (`narrow`) are 2.6.
+//! Share of a step (`small_12_p8`, by `flow bench dino-step`): 2.8 %, with what goes by Gram matrices (`model::cpu::xca_gram`).
 
 use rayon::prelude::*;
 
@@ -19,14 +19,39 @@ use super::transpose::transpose;
 
 /// What forward keeps for one (image, head).
 #[derive(Clone, Default)]
-struct Head {
+pub struct Head {
     /// Sᵀ, d × d.
     cosine: Vec<f32>,
     /// Aᵀ, d × d.
-    attention: Vec<f32>,
+    pub attention: Vec<f32>,
     /// 1/|qᵢ| and 1/|kⱼ|.
     rq: Vec<f32>,
     rk: Vec<f32>,
+}
+
+impl Head {
+    /// Makes A from kᵀq (d × d), which `product` adds to zeros, and the squares |q|² and |k|² of each channel.
+    pub fn attend(&mut self, product: impl FnOnce(&mut [f32]), squares: [Vec<f32>; 2], tau: f32) {
+        let d = squares[0].len();
+        self.cosine.clear();
+        self.cosine.resize(d * d, 0.0);
+        self.attention.resize(d * d, 0.0);
+        product(&mut self.cosine);
+        [self.rq, self.rk] = squares.map(|squares| squares.into_iter().map(|s| 1.0 / s.max(0.0).sqrt().max(EPS)).collect());
+        soften(&mut self.cosine, &self.rq, &self.rk, tau, &mut self.attention);
+    }
+
+    /// Turns dAᵀ into the gradient of kᵀq. What points along q and k themselves is taken out again, for they went through their norms: returns
+    /// by how much, for dq = k·(grad) - q ∘ pull, dk = q·(grad)ᵀ - k ∘ pull; and the gradient of τ.
+    pub fn back(&self, grad: &mut [f32], tau: f32) -> ([Vec<f32>; 2], f32) {
+        let (mut along_q, mut along_k) = (vec![0.0; self.rq.len()], vec![0.0; self.rk.len()]);
+        let kept = (&self.attention[..], &self.cosine[..]);
+        let d_tau = soften_backward(grad, kept, (&self.rq, &self.rk), tau, &mut along_q, &mut along_k);
+        for (along, r) in [(&mut along_q, &self.rq), (&mut along_k, &self.rk)] {
+            along.iter_mut().zip(r).for_each(|(along, r)| *along = *along * r * r);
+        }
+        ([along_q, along_k], d_tau)
+    }
 }
 
 /// What forward keeps.
@@ -38,11 +63,11 @@ pub struct Saved {
 /// Norms below this count as this (PyTorch's `normalize`).
 const EPS: f32 = 1e-12;
 
-/// Returns 1/|column| of q or k.
-fn inverse_norms(shape: Shape, qkv: &[f32], index: usize, which: usize) -> Vec<f32> {
+/// Returns |column|² of q or k.
+fn squares(shape: Shape, qkv: &[f32], index: usize, which: usize) -> Vec<f32> {
     let mut sums = vec![0.0f32; shape.head_dim()];
     add_squares(&qkv[shape.start(index, which)..], 3 * shape.dim, shape.tokens, &mut sums);
-    sums.into_iter().map(|s| 1.0 / s.sqrt().max(EPS)).collect()
+    sums
 }
 
 /// out (B·N × D) from qkv (B·N × 3D); `temperature` holds τ of each head.
@@ -54,13 +79,9 @@ pub fn forward(shape: Shape, qkv: &[f32], temperature: &[f32], saved: &mut Saved
     let target = Shared::new(out);
     saved.heads.par_iter_mut().enumerate().for_each(|(index, head)| {
         let [q, k, v] = [0, 1, 2].map(|which| shape.part(qkv, index, which));
-        head.cosine.resize(d * d, 0.0);
-        head.attention.resize(d * d, 0.0);
         // SAFETY: nobody else has it.
-        unsafe { narrow(k.t(), q, &Shared::new(&mut head.cosine), 0, d, None) };
-        head.rq = inverse_norms(shape, qkv, index, 0);
-        head.rk = inverse_norms(shape, qkv, index, 1);
-        soften(&mut head.cosine, &head.rq, &head.rk, temperature[index % shape.heads], &mut head.attention);
+        let product = |out: &mut [f32]| unsafe { narrow(k.t(), q, &Shared::new(out), 0, d, None) };
+        head.attend(product, [0, 1].map(|which| squares(shape, qkv, index, which)), temperature[index % shape.heads]);
         // SAFETY: each (image, head) has columns of its own.
         unsafe { narrow(v, Matrix::new(&head.attention, d, d), &target, shape.out_start(index), shape.dim, None) };
     });
@@ -150,15 +171,10 @@ pub fn backward(
             // SAFETY, here and below: each (image, head) has columns of its own.
             unsafe { narrow(d_out, Matrix::new(&turned, d, d), &target, to_v, apart, None) };
             unsafe { narrow(v.t(), d_out, &Shared::new(&mut grad), 0, d, None) };
-            let (mut along_q, mut along_k) = (vec![0.0; d], vec![0.0; d]);
-            let kept = (&head.attention[..], &head.cosine[..]);
-            let tau = temperature[index % shape.heads];
-            let d_tau = soften_backward(&mut grad, kept, (&head.rq, &head.rk), tau, &mut along_q, &mut along_k);
+            let ([pull_q, pull_k], d_tau) = head.back(&mut grad, temperature[index % shape.heads]);
             transpose(&grad, d, d, &mut turned);
-            for (x, along, r, other, product, to) in [(q, along_q, &head.rq, k, &grad, to_q), (k, along_k, &head.rk, q, &turned, to_k)] {
-                // Through the norm: what points along q itself is taken out again.
-                let pull: Vec<f32> = along.iter().zip(r).map(|(along, r)| along * r * r).collect();
-                unsafe { narrow(other, Matrix::new(product, d, d), &target, to, apart, Some((x, &pull))) };
+            for (x, pull, other, product, to) in [(q, &pull_q, k, &grad, to_q), (k, &pull_k, q, &turned, to_k)] {
+                unsafe { narrow(other, Matrix::new(product, d, d), &target, to, apart, Some((x, pull))) };
             }
             d_tau
         })

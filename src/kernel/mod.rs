@@ -35,6 +35,7 @@ mod depthwise; // 3x3 convolution of each channel by itself
 mod conv; // 3x3 stride-2 convolution of the stem
 mod qkv; // where the parts of each head lie
 mod cross_covariance; // XCA
+mod gram; // the tokens' Gram matrix
 mod attention; // between tokens
 mod class_attention; // of one token to all others
 
@@ -42,18 +43,19 @@ pub use attention::{Saved as AttentionSaved, attend_row, attention_row, backward
 pub use batch_norm::{BatchNorm, batch_norm_eval, batch_norm_train};
 pub use class_attention::{Askers, backward as class_attention_backward, forward as class_attention_forward};
 pub use conv::{Conv, conv_backward, conv_forward};
-pub use cross_covariance::{Saved as XcaSaved, backward as xca_backward, forward as xca_forward};
+pub use cross_covariance::{Head as XcaHead, Saved as XcaSaved, backward as xca_backward, forward as xca_forward};
 pub use depthwise::{Maps, depthwise, depthwise_weights};
+pub use gram::{gram, gram_flops};
 pub use layer_norm::{LayerNorm, affine, layer_norm, layer_norm_backward};
 pub use level::{Level, choose, level};
 pub(crate) use level::{mul_add, vectorised};
 pub use maker::rows_stand_alone;
-pub use matmul::{Matrix, Shared, Start, matmul, matmul_one};
+pub use matmul::{Matrix, Shared, Start, matmul, matmul_one, matmul_untimed};
 pub use peak::peak_flops;
 pub use pieces::{PIECES, column_sums, pieces};
 pub use pointwise::{
     add_column_sums, add_scaled, add_scaled_columns, add_scaled_rows, dot, exp, gelu, gelu_backward, gelu_only, multiply, multiply_one,
-    row_dots, scale_rows, scaled_rows,
+    row_dots, scale_rows, scaled_rows, sum_rows,
 };
 pub use prefetch::prefetch;
 pub use qkv::Shape as QkvShape;

@@ -120,7 +120,8 @@ pub fn gelu_backward(d: &mut [f32], slopes: &[f32], bias_grad: &mut [f32]) {
 }
 
 vectorised! {
-    fn sum_rows(values: &[f32], sums: &mut [f32]) {
+    /// sums += the sum of all rows, on this thread alone.
+    pub fn sum_rows(values: &[f32], sums: &mut [f32]) {
         for row in values.chunks_exact(sums.len()) {
             sums.iter_mut().zip(row).for_each(|(s, x)| *s += *x);
         }

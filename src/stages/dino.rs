@@ -158,7 +158,7 @@ impl Stage for Dino {
     }
 
     fn version(&self) -> u32 {
-        7
+        8
     }
 
     fn params(&self) -> Value {

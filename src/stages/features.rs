@@ -53,7 +53,7 @@ impl Stage for Features {
     }
 
     fn version(&self) -> u32 {
-        6
+        7
     }
 
     fn params(&self) -> Value {

@@ -52,7 +52,7 @@ impl Stage for LinearProbe {
     }
 
     fn version(&self) -> u32 {
-        10
+        11
     }
 
     fn params(&self) -> Value {

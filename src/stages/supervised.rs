@@ -53,7 +53,7 @@ impl Stage for Supervised {
     }
 
     fn version(&self) -> u32 {
-        9
+        10
     }
 
     fn params(&self) -> Value {

@@ -2,11 +2,13 @@
 
 use std::ops::Range;
 
-use super::linear::{Linear, Norm, Scaled};
+use super::linear::Norm;
 use super::mlp::{Mlp, MlpTape, Purpose, gelu_for};
+use super::xca::{Xca, XcaTape};
+use super::xca_gram_back::ImageWork;
 use crate::kernel::{
-    BatchNorm, LayerNorm, Maps, QkvShape, XcaSaved, affine, batch_norm_eval, batch_norm_train, depthwise, depthwise_weights, layer_norm,
-    layer_norm_backward, multiply, xca_backward, xca_forward,
+    BatchNorm, LayerNorm, Maps, affine, batch_norm_eval, batch_norm_train, depthwise, depthwise_weights, layer_norm, layer_norm_backward,
+    multiply,
 };
 use crate::model::{Layout, XcitSizes};
 
@@ -14,9 +16,7 @@ use crate::model::{Layout, XcitSizes};
 pub struct Block {
     norm1: Norm,
     norm3: Norm,
-    temperature: Range<usize>,
-    qkv: Linear,
-    proj: Scaled,
+    xca: Xca,
     conv1: Range<usize>,
     conv1_bias: Range<usize>,
     bn: Norm,
@@ -27,16 +27,13 @@ pub struct Block {
     gamma3: Range<usize>,
     mlp: Mlp,
     dim: usize,
-    heads: usize,
 }
 
-/// What a block keeps for its backward pass: about 17 numbers per token and channel.
+/// What a block keeps for its backward pass: 13 numbers per token and channel, and what attention keeps (4 more, or less by Gram matrices).
 #[derive(Default)]
 pub struct BlockTape {
     ln1: LayerNorm,
-    qkv: Vec<f32>,
-    xca: XcaSaved,
-    attended: Vec<f32>,
+    xca: XcaTape,
     ln3: LayerNorm,
     conv_slope: Vec<f32>,
     bn: BatchNorm,
@@ -49,6 +46,7 @@ pub struct Scratch {
     pub a: Vec<f32>,
     pub b: Vec<f32>,
     pub wide: Vec<f32>,
+    pub images: Vec<ImageWork>,
 }
 
 /// A depthwise weight (C, 1, 3, 3) as nine rows of channels, each scaled.
@@ -62,13 +60,10 @@ impl Block {
     pub fn find(layout: &Layout, sizes: &XcitSizes, i: usize) -> Self {
         let name = |part: &str| format!("blocks.{i}.{part}");
         let d = sizes.dim;
-        let linear = |part: &str, inputs, outputs| Linear::find(layout, &name(part), inputs, outputs);
         Self {
             norm1: Norm::find(layout, &name("norm1")),
             norm3: Norm::find(layout, &name("norm3")),
-            temperature: layout.at(&name("attn.temperature")),
-            qkv: linear("attn.qkv", d, 3 * d),
-            proj: Scaled { linear: linear("attn.proj", d, d), gamma: Some(layout.at(&name("gamma1"))) },
+            xca: Xca::find(layout, sizes, i),
             conv1: layout.at(&name("local_mp.conv1.weight")),
             conv1_bias: layout.at(&name("local_mp.conv1.bias")),
             bn: Norm::find(layout, &name("local_mp.bn")),
@@ -79,12 +74,7 @@ impl Block {
             gamma3: layout.at(&name("gamma3")),
             mlp: Mlp::find(layout, &format!("blocks.{i}"), d, Some(layout.at(&name("gamma2")))),
             dim: d,
-            heads: sizes.heads,
         }
-    }
-
-    fn xca_shape(&self, maps: Maps) -> QkvShape {
-        QkvShape { batch: maps.batch, tokens: maps.height * maps.width, dim: self.dim, heads: self.heads }
     }
 
     /// Changes the stream x (B·N × D) in place. With `train`, batch statistics are used and the running ones moved; with `learn`, a backward
@@ -101,9 +91,7 @@ impl Block {
     ) {
         let u = &mut scratch.a;
         layer_norm(x, self.norm1.values(p), learn.then_some(&mut tape.ln1), u);
-        self.qkv.forward(p, u, &mut tape.qkv);
-        xca_forward(self.xca_shape(maps), &tape.qkv, &p[self.temperature.clone()], &mut tape.xca, &mut tape.attended);
-        self.proj.forward(p, &tape.attended, x);
+        self.xca.forward(p, maps, u, x, &mut tape.xca, &mut scratch.images);
 
         layer_norm(x, self.norm3.values(p), learn.then_some(&mut tape.ln3), u);
         let no_bias = vec![0.0; self.dim];
@@ -133,18 +121,11 @@ impl Block {
     /// Turns the gradient `d` of the stream behind the block into that before it, in place, and adds the parameters' gradients.
     pub fn backward(&self, p: &[f32], maps: Maps, tape: &BlockTape, d: &mut [f32], grads: &mut [f32], scratch: &mut Scratch) {
         self.mlp.backward(p, None, &tape.mlp, d, grads, scratch);
-        let Scratch { a: u, b: du, wide } = scratch;
-        self.backward_lpi(p, maps, tape, d, grads, u, du);
+        self.backward_lpi(p, maps, tape, d, grads, &mut scratch.a, &mut scratch.b);
 
-        self.proj.backward(p, &tape.attended, d, u, grads);
-        let taus = &mut grads[self.temperature.clone()];
-        xca_backward(self.xca_shape(maps), &tape.qkv, &p[self.temperature.clone()], &tape.xca, u, wide, taus);
         let (w, b) = self.norm1.values(p);
-        affine(&tape.ln1.normalised, w, b, u);
-        wide.truncate(tape.qkv.len());
-        self.qkv.backward_params(u, wide, true, grads);
-        self.qkv.backward_input(p, wide, false, du);
-        self.norm1.add(layer_norm_backward(du, &tape.ln1, w, d), grads);
+        self.xca.backward(p, maps, &tape.xca, |u| affine(&tape.ln1.normalised, w, b, u), d, grads, scratch);
+        self.norm1.add(layer_norm_backward(&scratch.b, &tape.ln1, w, d), grads);
     }
 
     /// The gradient through conv1, GELU, batch norm, conv2 and γ3.

@@ -143,19 +143,36 @@ impl Scaled {
         FOLDED.set(folded);
     }
 
+    /// Hands W' = γ·W and b' = γ·b to some work.
+    pub fn with_scaled(&self, params: &[f32], work: impl FnOnce(Matrix<'_>, &[f32])) {
+        let bias = &params[self.linear.bias.clone()];
+        let Some(gamma) = &self.gamma else { return work(self.linear.weight(params), bias) };
+        let gamma = &params[gamma.clone()];
+        let bias: Vec<f32> = bias.iter().zip(gamma).map(|(b, g)| b * g).collect();
+        self.with_folded(params, gamma, |weight| work(Matrix::new(weight, self.linear.outputs, self.linear.inputs), &bias));
+    }
+
+    /// Adds the gradients of W, b and γ, from those of W' and b'.
+    pub fn add_gradients(&self, params: &[f32], d_weight: &[f32], d_bias: &[f32], grads: &mut [f32]) {
+        let (weight, bias) = (self.linear.weight.clone(), self.linear.bias.clone());
+        let Some(range) = &self.gamma else {
+            grads[weight].iter_mut().zip(d_weight).for_each(|(g, d)| *g += d);
+            return grads[bias].iter_mut().zip(d_bias).for_each(|(g, d)| *g += d);
+        };
+        let gamma = &params[range.clone()];
+        let dots = row_dots(d_weight, &params[weight.clone()], self.linear.outputs);
+        for r in 0..self.linear.outputs {
+            grads[range.start + r] += dots[r] + params[bias.start + r] * d_bias[r];
+            grads[bias.start + r] += gamma[r] * d_bias[r];
+        }
+        add_scaled_rows(&mut grads[weight], d_weight, gamma);
+    }
+
     /// x += γ·(z·Wᵀ + b).
     pub fn forward(&self, params: &[f32], z: &[f32], x: &mut [f32]) {
         let rows = z.len() / self.linear.inputs;
-        let bias = &params[self.linear.bias.clone()];
-        let Some(gamma) = &self.gamma else {
-            let weight = self.linear.weight(params).t();
-            return matmul(Matrix::new(z, rows, self.linear.inputs), weight, x, self.linear.outputs, Start::TargetAndRow(bias));
-        };
-        let gamma = &params[gamma.clone()];
-        let bias: Vec<f32> = bias.iter().zip(gamma).map(|(b, g)| b * g).collect();
-        self.with_folded(params, gamma, |weight| {
-            let weight = Matrix::new(weight, self.linear.outputs, self.linear.inputs);
-            matmul(Matrix::new(z, rows, self.linear.inputs), weight.t(), x, self.linear.outputs, Start::TargetAndRow(&bias));
+        self.with_scaled(params, |weight, bias| {
+            matmul(Matrix::new(z, rows, self.linear.inputs), weight.t(), x, self.linear.outputs, Start::TargetAndRow(bias));
         });
     }
 
@@ -179,17 +196,11 @@ impl Scaled {
         dz.resize(rows * inputs, 0.0);
         let mut d_bias = vec![0.0; outputs];
         add_column_sums(d, &mut d_bias);
-        let bias = &params[self.linear.bias.clone()];
         self.with_folded(params, gamma, |room| {
             matmul(d_matrix, Matrix::new(room, outputs, inputs), dz, inputs, Start::Nothing);
             // Now the place of dW'.
             matmul(d_matrix.t(), Matrix::new(z, rows, inputs), room, inputs, Start::Nothing);
-            let dots = row_dots(room, &params[self.linear.weight.clone()], outputs);
-            for r in 0..outputs {
-                grads[range.start + r] += dots[r] + bias[r] * d_bias[r];
-                grads[self.linear.bias.start + r] += gamma[r] * d_bias[r];
-            }
-            add_scaled_rows(&mut grads[self.linear.weight.clone()], room, gamma);
+            self.add_gradients(params, room, &d_bias, grads);
         });
     }
 }

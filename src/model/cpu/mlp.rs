@@ -77,7 +77,7 @@ impl Mlp {
     /// Turns the gradient `d` of the stream behind it into that before it, in place, and adds the parameters' gradients. `factors` is what
     /// drop path multiplied the images' branches by, if it did.
     pub fn backward(&self, p: &[f32], factors: Option<&[f32]>, tape: &MlpTape, d: &mut [f32], grads: &mut [f32], scratch: &mut Scratch) {
-        let Scratch { a: u, b: du, wide } = scratch;
+        let Scratch { a: u, b: du, wide, .. } = scratch;
         self.fc2.backward(p, &tape.hidden, of_branch(factors, d, du), wide, grads);
         gelu_backward(wide, &tape.slope, &mut grads[self.fc1.bias.clone()]);
         let (w, b) = self.norm.values(p);

@@ -1,6 +1,6 @@
 //! The networks on the CPU kernels: forward and backward written by hand, no tape but the buffers that each part keeps.
 
-mod block; // XCiT: cross-covariance attention, local patch interaction, MLP
+mod block; // XCiT: attention, local patch interaction, MLP
 mod class_attention; // XCiT: the two blocks that gather the class token
 mod head; // DINO's projection head
 mod linear; // projections and their gradients
@@ -10,6 +10,9 @@ mod stem; // XCiT: patches, positions
 mod vit; // the whole vision transformer
 mod vit_block; // attention between tokens, MLP
 mod vit_embed; // patches, positions, class token, registers
+mod xca; // XCiT: cross-covariance attention with its projections
+mod xca_gram; // the same by the tokens' Gram matrix
+mod xca_gram_back; // its backward pass
 mod xcit; // the whole XCiT
 
 pub use head::{Head, HeadTape};

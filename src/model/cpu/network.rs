@@ -68,7 +68,7 @@ impl Network {
     }
 
     /// Makes backward passes compute the activations inside the blocks again from what entered each (Chen et al. 2016,
-    /// arXiv:1604.06174): instead of 17 numbers (ViT: 14) per token, channel and block one is kept, for one more forward pass. No bit changes.
+    /// arXiv:1604.06174): instead of up to 17 numbers (ViT: 14) per token, channel and block one is kept, for one more forward pass. No bit changes.
     pub fn checkpoint_blocks(mut self, yes: bool) -> Self {
         match &mut self.family {
             Family::Xcit(own) => own.checkpoint_blocks(yes),

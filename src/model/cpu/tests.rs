@@ -48,7 +48,10 @@ pub fn tensor(batch: &Batch<'_>) -> Tensor {
 
 #[test]
 fn every_number_of_the_kernels_is_candle_s() {
-    for (patch, tokens_norm, height, width) in [(4, true, 12, 20), (8, false, 32, 16), (16, true, 32, 48)] {
+    // The last two have two and more tokens for each of the 32 channels: attention by Gram matrices.
+    for (patch, tokens_norm, height, width) in
+        [(4, true, 12, 20), (8, false, 32, 16), (16, true, 32, 48), (4, true, 32, 32), (8, false, 72, 80)]
+    {
         let sizes = sizes(patch, tokens_norm);
         let weights = weights(sizes.layout());
         let pixels = numbers("pixels", 3 * height * width * 3, 1.0);
@@ -111,12 +114,19 @@ fn the_head_s_numbers_are_candle_s() {
 fn the_number_of_threads_changes_no_bit() {
     let sizes = sizes(4, true);
     let weights = weights(sizes.layout());
-    let pixels = numbers("pixels", 8 * 28 * 28 * 3, 1.0);
+    // At 32 x 32 pixels attention is made by Gram matrices.
+    for side in [28, 32] {
+        the_number_of_threads_changes_no_bit_at(&sizes, &weights, side);
+    }
+}
+
+fn the_number_of_threads_changes_no_bit_at(sizes: &Sizes, weights: &Weights, side: usize) {
+    let pixels = numbers("pixels", 8 * side * side * 3, 1.0);
     let run = |threads| {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().unwrap();
         pool.install(|| {
-            let batch = Batch { pixels: &pixels, n: 8, height: 28, width: 28 };
-            let network = Network::new(&sizes, weights.layout.clone());
+            let batch = Batch { pixels: &pixels, n: 8, height: side, width: side };
+            let network = Network::new(sizes, weights.layout.clone());
             let (mut tape, mut buffers) = (Tape::default(), weights.buffers.clone());
             let class = network.forward(&weights.params, &mut buffers, &batch, &mut tape).unwrap();
             let mut grads = vec![0.0; weights.params.len()];

@@ -103,7 +103,7 @@ impl VitBlock {
         scratch: &mut Scratch,
     ) {
         self.mlp.backward(p, kept.map(|kept| kept[1]), &tape.mlp, d, grads, scratch);
-        let Scratch { a: u, b: du, wide } = scratch;
+        let Scratch { a: u, b: du, wide, .. } = scratch;
         self.proj.backward(p, &tape.attended, of_branch(kept.map(|kept| kept[0]), d, du), u, grads);
         attention_backward(shape, &tape.qkv, &tape.attention, u, wide);
         let (w, b) = self.norm1.values(p);
