@@ -11,13 +11,15 @@ use std::time::{Duration, Instant};
 
 use flow::kernel::{
     BatchNorm, LayerNorm, Maps, Matrix, QkvShape, Start, XcaSaved, batch_norm_train, depthwise, depthwise_weights, gelu, gelu_backward,
-    layer_norm, layer_norm_backward, matmul, on_workers, peak_flops, xca_backward, xca_forward,
+    gram, gram_flops, layer_norm, layer_norm_backward, matmul, on_workers, peak_flops, xca_backward, xca_forward,
 };
 use flow::model::Layout;
 use flow::train::{Adam, Clip, Follower, Hyper};
 
 const ROWS: usize = 3136;
 const DIM: usize = 384;
+/// Of one image.
+const TOKENS: usize = 784;
 
 /// Kernel, best time of seven in seconds, operations where they say something.
 type Row = (String, f64, Option<f64>);
@@ -48,6 +50,10 @@ fn products(rows: &mut Vec<Row>) {
         rows.push((name("input"), best(|| matmul(y, w, &mut dx, inputs, Start::Nothing)), flops));
         rows.push((name("weights"), best(|| matmul(y.t(), x, &mut dw, inputs, Start::Nothing)), flops));
     }
+    let (u, mut g, mut sums) = (numbers(ROWS * DIM), vec![0.0; DIM * DIM], vec![0.0; DIM]);
+    let images = ROWS / TOKENS;
+    let all = best(|| u.chunks_exact(TOKENS * DIM).for_each(|u| gram(u, &mut g, &mut sums)));
+    rows.push(("gram".to_string(), all, Some(images as f64 * gram_flops(TOKENS, DIM))));
 }
 
 fn passes(rows: &mut Vec<Row>) {
@@ -86,7 +92,7 @@ fn passes(rows: &mut Vec<Row>) {
         }),
     );
 
-    let (shape, tau) = (QkvShape { batch: 4, tokens: 784, dim: DIM, heads: 8 }, vec![1.0; 8]);
+    let (shape, tau) = (QkvShape { batch: 4, tokens: TOKENS, dim: DIM, heads: 8 }, vec![1.0; 8]);
     let (qkv, mut saved, mut d_qkv) = (numbers(3 * ROWS * DIM), XcaSaved::default(), Vec::new());
     row("xca forward", best(|| xca_forward(shape, &qkv, &tau, &mut saved, &mut out)));
     row("xca backward", best(|| xca_backward(shape, &qkv, &tau, &saved, &x, &mut d_qkv, &mut tau.clone())));

@@ -44,6 +44,8 @@ for inputs, outputs in ((DIM, 3 * DIM), (DIM, DIM), (DIM, 4 * DIM), (4 * DIM, DI
     best(f"linear {inputs}->{outputs} forward", lambda: x @ w.t())
     best(f"linear {inputs}->{outputs} input", lambda: y @ w)
     best(f"linear {inputs}->{outputs} weights", lambda: y.t() @ x)
+tokens = torch.randn(BATCH, SIDE * SIDE, DIM)
+best("gram", lambda: tokens.transpose(1, 2) @ tokens)
 both("layer_norm", lambda x, w, b: F.layer_norm(x, (DIM,), w, b, 1e-6), torch.randn(ROWS, DIM), torch.randn(DIM), torch.randn(DIM))
 both("gelu", F.gelu, torch.randn(ROWS, 4 * DIM))
 maps = lambda: torch.randn(BATCH, DIM, SIDE, SIDE).contiguous(memory_format=torch.channels_last)

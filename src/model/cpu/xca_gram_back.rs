@@ -149,27 +149,38 @@ impl Xca {
 
     /// Adds the gradients of the temperatures and of the weights and biases of q, k and v, image after image.
     fn add_gradients(&self, work: &[ImageWork], tape: &GramTape, grads: &mut [f32]) {
-        let (dim, d) = (self.dim, self.dim / self.heads);
         for work in work {
             grads[self.temperature.clone()].iter_mut().zip(&work.heads).for_each(|(grad, head)| *grad += head.d_tau);
         }
-        for (range, columns) in [(self.qkv.weight.clone(), dim), (self.qkv.bias.clone(), 1)] {
-            let (to_q, rest) = grads[range].split_at_mut(dim * columns);
-            let (to_k, to_v) = rest.split_at_mut(dim * columns);
-            let heads = [to_q, to_k, to_v].map(|part| part.par_chunks_exact_mut(d * columns));
-            let [to_q, to_k, to_v] = heads;
-            to_q.zip(to_k).zip(to_v).enumerate().for_each(|(h, ((to_q, to_k), to_v))| {
-                for (work, image) in work.iter().zip(&tape.images) {
-                    let (moments, d_values) =
-                        if columns == 1 { (&image.sums, &work.d_value_bias) } else { (&image.moments, &work.d_values) };
-                    let part = |of: usize| &moments[(of * dim + h * d) * columns..][..d * columns];
-                    work.heads[h].add(0, part(0), part(1), columns, to_q);
-                    work.heads[h].add(1, part(1), part(0), columns, to_k);
-                    let d_values = Matrix::new(&d_values[h * d * columns..], d, columns);
-                    matmul_one(Matrix::new(&image.heads[h].attention, d, d), d_values, to_v, columns, Start::Target);
-                }
-            });
-        }
+        self.add_parts(&mut grads[self.qkv.weight.clone()], self.dim, work, tape, |image, work| (&image.moments, &work.d_values));
+        self.add_parts(&mut grads[self.qkv.bias.clone()], 1, work, tape, |image, work| (&image.sums, &work.d_value_bias));
+    }
+
+    /// Adds to the gradients of q's, k's and v's weights or biases, `columns` numbers for each channel, what follows from sums of q and k of those
+    /// columns and from the gradient of what v becomes.
+    fn add_parts(
+        &self,
+        grads: &mut [f32],
+        columns: usize,
+        work: &[ImageWork],
+        tape: &GramTape,
+        given: impl for<'a> Fn(&'a Image, &'a ImageWork) -> (&'a [f32], &'a [f32]) + Sync,
+    ) {
+        let (part, own) = (self.dim * columns, self.dim / self.heads * columns);
+        let (to_q, rest) = grads.split_at_mut(part);
+        let (to_k, to_v) = rest.split_at_mut(part);
+        let heads = to_q.par_chunks_exact_mut(own).zip(to_k.par_chunks_exact_mut(own)).zip(to_v.par_chunks_exact_mut(own));
+        heads.enumerate().for_each(|(h, ((to_q, to_k), to_v))| {
+            let d = own / columns;
+            for (work, image) in work.iter().zip(&tape.images) {
+                let (sums, d_values) = given(image, work);
+                let (q, k) = (&sums[h * own..][..own], &sums[part + h * own..][..own]);
+                work.heads[h].add(0, q, k, columns, to_q);
+                work.heads[h].add(1, k, q, columns, to_k);
+                let d_values = Matrix::new(&d_values[h * own..], d, columns);
+                matmul_one(Matrix::new(&image.heads[h].attention, d, d), d_values, to_v, columns, Start::Target);
+            }
+        });
     }
 }
 
