@@ -11,7 +11,7 @@ use std::path::PathBuf;
 
 use candle_core::{DType, Device, Tensor, Var};
 use flow::model::{Batch, CandleVit, DropPath, Interpolation, Network, Sizes, Tape, VitSizes};
-use golden_help::{Golden, Named, hold};
+use golden_help::{Golden, Named, hold, pixels};
 
 const FILES: [&str; 3] = ["dino.safetensors", "dinov2.safetensors", "dinov2_reg4.safetensors"];
 
@@ -101,14 +101,6 @@ fn candle_gives_timm_s_outputs_and_gradients_in_single_precision() {
         let (name, off) = hold(file, &expected(&golden), &candle_numbers(&golden, DType::F32), bound);
         println!("{file} f32: at most {off:.1e} off, in {name}");
     }
-}
-
-/// Pixels (B, 3, H, W) of a golden file as (B, H, W, 3), or back.
-fn pixels(values: &[f32], &[batch, channels, height, width]: &[usize; 4], back: bool) -> Vec<f32> {
-    let plane = height * width;
-    let (steps, lines) = if back { (channels, plane) } else { (plane, channels) };
-    let at = |image: usize, i: usize, j: usize| values[image * channels * plane + j * steps + i];
-    (0..batch).flat_map(|image| (0..steps).flat_map(move |i| (0..lines).map(move |j| at(image, i, j)))).collect()
 }
 
 fn kernel_numbers(golden: &Golden) -> Named {

@@ -1,21 +1,42 @@
-//! The golden trajectory on the very step, optimiser and schedules that a `Dino` node runs.
+//! The golden backbones on the kernels, and the golden trajectory on the very step, optimiser and schedules that a `Dino` node runs.
 
 use std::sync::Arc;
 
-use flow::model::{HeadSizes, Layout, Sizes};
+use flow::model::{Batch, HeadSizes, Layout, Network, Sizes, Tape};
 use flow::train::{Adam, Clip, Cosine, Hyper, Pair, State, StepNumbers, StepViews, Training, warm_up};
 use serde_json::Value;
 
-use super::{Golden, Named, named};
+use super::{Golden, Named, named, pixels};
 
 /// Pixels of golden views (V, B, 3, H, W), pixel-major, view by view.
-fn pixels(golden: &Golden, name: &str) -> (Vec<f32>, usize, usize) {
+fn views(golden: &Golden, name: &str) -> (Vec<f32>, usize, usize) {
     let &[views, batch, channels, height, width] = golden.shape(name) else { panic!("{name} is not a batch of views") };
-    let values = golden.f32(name);
-    let plane = height * width;
-    let at = |image: usize, pixel: usize, channel: usize| values[(image * channels + channel) * plane + pixel];
-    let one = |image: usize| (0..plane).flat_map(move |pixel| (0..channels).map(move |channel| at(image, pixel, channel)));
-    ((0..views * batch).flat_map(one).collect(), views, height)
+    (pixels(&golden.f32(name), &[views * batch, channels, height, width], false), views, height)
+}
+
+/// Returns what an XCiT makes of the images of its golden file: one pass in evaluation and one with its backward pass in training.
+pub fn backbone(golden: &Golden) -> Named {
+    let sizes = Sizes::Xcit(golden.sizes());
+    let weights = golden.weights(sizes.layout(), "w.");
+    let network = Network::new(&sizes, weights.layout.clone());
+    let shape: [usize; 4] = golden.shape("x").try_into().unwrap();
+    let x = pixels(&golden.f32("x"), &shape, false);
+    let batch = Batch { pixels: &x, n: shape[0], height: shape[2], width: shape[3] };
+    let mut seen = Named::new();
+    let mut keep = |name: &str, values: &[f32]| {
+        seen.insert(name.to_string(), (golden.shape(name).to_vec(), values.iter().map(|v| f64::from(*v)).collect()));
+    };
+    let (tokens, attention) = network.tokens(&weights, &batch, &mut Tape::default()).unwrap();
+    keep("eval.tokens", &tokens);
+    keep("eval.cls_attention", &attention);
+    let (mut tape, mut buffers) = (Tape::default(), weights.buffers.clone());
+    keep("train.cls", &network.forward(&weights.params, &mut buffers, &batch, &mut tape).unwrap());
+    let (mut grads, mut d_x) = (vec![0.0; weights.params.len()], Vec::new());
+    network.backward(&weights.params, &batch, &mut tape, &golden.f32("train.direction"), &mut grads, Some(&mut d_x)).unwrap();
+    keep("grad.x", &pixels(&d_x, &shape, true));
+    weights.layout.params().iter().for_each(|entry| keep(&format!("grad.{}", entry.name), &grads[entry.range()]));
+    weights.layout.buffers().iter().for_each(|entry| keep(&format!("after.{}", entry.name), &buffers[entry.range()]));
+    seen
 }
 
 /// Plays the trajectory with the training that `open` makes of its start; returns the final states and each step's loss.
@@ -46,8 +67,8 @@ pub fn trajectory(
     let cosine = |key: &str, warm_up: u64| Cosine { from: pair(key).0, to: pair(key).1, steps, warm_up };
     let (rate, decay, momentum) = (cosine("lr", number("lr_warmup_steps")), cosine("weight_decay", 0), cosine("momentum", 0));
     let losses = (0..steps).map(|s| {
-        let (global, _, global_side) = pixels(golden, &format!("step{s}.global"));
-        let (local, n_local, local_side) = pixels(golden, &format!("step{s}.local"));
+        let (global, _, global_side) = views(golden, &format!("step{s}.global"));
+        let (local, n_local, local_side) = views(golden, &format!("step{s}.local"));
         let batch = golden.shape(&format!("step{s}.global"))[1];
         let temps = pair("teacher_temp");
         let numbers = StepNumbers {

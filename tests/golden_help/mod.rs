@@ -15,10 +15,22 @@ use safetensors::{Dtype, SafeTensors};
 /// Tensors by name, their shapes beside their values.
 pub type Named = BTreeMap<String, (Vec<usize>, Vec<f64>)>;
 
+/// Returns our copy of the golden files.
+pub fn own_folder() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/xcit_dino")
+}
+
 /// Returns the folder of the golden files: our copy, or the one named in `FLOW_GOLDEN_XCIT_DINO`.
 pub fn folder() -> PathBuf {
-    let own = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/golden/xcit_dino");
-    std::env::var_os("FLOW_GOLDEN_XCIT_DINO").map_or(own, PathBuf::from)
+    std::env::var_os("FLOW_GOLDEN_XCIT_DINO").map_or_else(own_folder, PathBuf::from)
+}
+
+/// Pixels (B, 3, H, W) of a golden file as (B, H, W, 3), or back.
+pub fn pixels(values: &[f32], &[batch, channels, height, width]: &[usize; 4], back: bool) -> Vec<f32> {
+    let plane = height * width;
+    let (steps, lines) = if back { (channels, plane) } else { (plane, channels) };
+    let at = |image: usize, i: usize, j: usize| values[image * channels * plane + j * steps + i];
+    (0..batch).flat_map(|image| (0..steps).flat_map(move |i| (0..lines).map(move |j| at(image, i, j)))).collect()
 }
 
 /// A golden file.
