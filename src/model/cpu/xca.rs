@@ -17,9 +17,7 @@ pub struct Xca {
     pub(super) temperature: Range<usize>,
     pub(super) qkv: Linear,
     pub(super) proj: Scaled,
-    pub(super) dim: usize,
-    pub(super) heads: usize,
-    sizes: XcitSizes,
+    pub(super) sizes: XcitSizes,
 }
 
 /// What it keeps for its backward pass, in one way or the other.
@@ -40,14 +38,12 @@ impl Xca {
             temperature: layout.at(&name("attn.temperature")),
             qkv: Linear::find(layout, &name("attn.qkv"), d, 3 * d),
             proj: Scaled { linear: Linear::find(layout, &name("attn.proj"), d, d), gamma: Some(layout.at(&name("gamma1"))) },
-            dim: d,
-            heads: sizes.heads,
             sizes: sizes.clone(),
         }
     }
 
     fn shape(&self, maps: Maps) -> QkvShape {
-        QkvShape { batch: maps.batch, tokens: maps.height * maps.width, dim: self.dim, heads: self.heads }
+        QkvShape { batch: maps.batch, tokens: maps.height * maps.width, dim: self.sizes.dim, heads: self.sizes.heads }
     }
 
     /// Adds the branch's output from the normalised tokens u (B·N × D) to the stream x.

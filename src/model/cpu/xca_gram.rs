@@ -85,9 +85,9 @@ impl Image {
 impl Xca {
     /// Where the rows of a head lie among those of q (0), k (1) or v (2), and their numbers, `dim` in each.
     pub(super) fn rows(&self, of: usize, head: usize) -> (Range<usize>, Range<usize>) {
-        let d = self.dim / self.heads;
-        let first = of * self.dim + head * d;
-        (first..first + d, first * self.dim..(first + d) * self.dim)
+        let d = self.sizes.dim / self.sizes.heads;
+        let first = of * self.sizes.dim + head * d;
+        (first..first + d, first * self.sizes.dim..(first + d) * self.sizes.dim)
     }
 
     /// As [`forward`](Self::forward), for a batch of images.
@@ -120,9 +120,9 @@ impl Xca {
 
     /// From an image's moments to A of each head, and to what the weights of v become.
     fn attend(&self, image: &mut Image, (weight, bias): (&[f32], &[f32]), temperature: &[f32]) {
-        let (dim, d) = (self.dim, self.dim / self.heads);
+        let (dim, d) = (self.sizes.dim, self.sizes.dim / self.sizes.heads);
         let Image { moments, sums, heads, values, value_bias, .. } = image;
-        heads.resize(self.heads, XcaHead::default());
+        heads.resize(self.sizes.heads, XcaHead::default());
         values.resize(dim * dim, 0.0);
         value_bias.resize(dim, 0.0);
         let targets = heads.par_iter_mut().zip(values.par_chunks_exact_mut(d * dim)).zip(value_bias.par_chunks_exact_mut(d));

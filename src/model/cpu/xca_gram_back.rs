@@ -94,7 +94,7 @@ impl Xca {
         grads: &mut [f32],
         work: &mut Vec<ImageWork>,
     ) {
-        let (dim, length) = (self.dim, u.len() / batch);
+        let (dim, length) = (self.sizes.dim, u.len() / batch);
         let (weight, bias) = (&p[self.qkv.weight.clone()], &p[self.qkv.bias.clone()]);
         work.resize_with(work.len().max(batch), ImageWork::default);
         let work = &mut work[..batch];
@@ -119,9 +119,9 @@ impl Xca {
 
     /// From the gradient of A·V of each head through A to E, F, e and f.
     fn attend_back(&self, work: &mut ImageWork, image: &Image, (weight, bias): (&[f32], &[f32]), temperature: &[f32]) {
-        let (dim, d) = (self.dim, self.dim / self.heads);
+        let (dim, d) = (self.sizes.dim, self.sizes.dim / self.sizes.heads);
         let ImageWork { d_values, d_value_bias, linear, constant, heads, .. } = work;
-        heads.resize_with(self.heads, HeadWork::default);
+        heads.resize_with(self.sizes.heads, HeadWork::default);
         linear.clear();
         linear.resize(2 * dim * dim, 0.0);
         constant.clear();
@@ -152,7 +152,7 @@ impl Xca {
         for work in work {
             grads[self.temperature.clone()].iter_mut().zip(&work.heads).for_each(|(grad, head)| *grad += head.d_tau);
         }
-        self.add_parts(&mut grads[self.qkv.weight.clone()], self.dim, work, tape, |image, work| (&image.moments, &work.d_values));
+        self.add_parts(&mut grads[self.qkv.weight.clone()], self.sizes.dim, work, tape, |image, work| (&image.moments, &work.d_values));
         self.add_parts(&mut grads[self.qkv.bias.clone()], 1, work, tape, |image, work| (&image.sums, &work.d_value_bias));
     }
 
@@ -166,7 +166,7 @@ impl Xca {
         tape: &GramTape,
         given: impl for<'a> Fn(&'a Image, &'a ImageWork) -> (&'a [f32], &'a [f32]) + Sync,
     ) {
-        let (part, own) = (self.dim * columns, self.dim / self.heads * columns);
+        let (part, own) = (self.sizes.dim * columns, self.sizes.dim / self.sizes.heads * columns);
         let (to_q, rest) = grads.split_at_mut(part);
         let (to_k, to_v) = rest.split_at_mut(part);
         let heads = to_q.par_chunks_exact_mut(own).zip(to_k.par_chunks_exact_mut(own)).zip(to_v.par_chunks_exact_mut(own));
