@@ -30,7 +30,7 @@ pub struct Head {
 }
 
 impl Head {
-    /// Makes A from kᵀq (d × d), which `product` adds to zeros, and the squares |q|² and |k|² of each channel.
+    /// Makes A from kᵀq (d × d), which `product` writes over zeros, and the squares |q|² and |k|² of each channel.
     pub fn attend(&mut self, product: impl FnOnce(&mut [f32]), squares: [Vec<f32>; 2], tau: f32) {
         let d = squares[0].len();
         self.cosine.clear();
